@@ -1,0 +1,11 @@
+"""The data sets, by the name that params.yaml gives them.
+
+A new one is a module here, its name in `pipeline.params.DATASETS`, and a section of params.yaml.
+"""
+
+import importlib
+
+
+def get(name):
+    """The module of a data set: `Config`, `listing`, `semantics` and `splits` (see `pipeline.datasets.base`)."""
+    return importlib.import_module(f"pipeline.datasets.{name}")

@@ -1,0 +1,178 @@
+"""params.yaml: what it may hold, and one-line errors that name the key.
+
+A section is described by a frozen dataclass beside the code that uses it. Its annotations are the schema:
+plain types, `Literal` for a choice, `Annotated[float, Range(...)]` for bounds, `X | None`, `list[X]`, `dict[str, X]`
+and other dataclasses. `python -m pipeline.params` checks the whole file.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import types
+import typing
+from pathlib import Path
+
+import yaml
+
+from pipeline.errors import UserError
+
+FILE = "params.yaml"
+DATASETS = ("shapes", "cub", "sun", "awa1", "awa2", "apy", "flo", "folder")
+MODELS = ("hsva", "bsegn", "eszsl")
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Bounds of a number; `above` and `below` are exclusive, `least` and `most` inclusive."""
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def __contains__(self, value):
+        return (
+            (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self):
+        words = {"least": "at least", "most": "at most", "above": "above", "below": "below"}
+        set_bounds = {name: bound for name, bound in vars(self).items() if bound is not None}
+        return " and ".join(f"{words[name]} {bound:g}" for name, bound in set_bounds.items())
+
+
+Positive = Range(above=0)
+AtLeastOne = Range(least=1)
+Share = Range(least=0, most=1)
+
+
+class Params:
+    """The contents of params.yaml. A stage reads it through `section` alone, which a test compares with dvc.yaml."""
+
+    def __init__(self, tree, file=FILE):
+        self.tree = tree
+        self.file = file
+
+    def value(self, key):
+        """The raw value at a dotted key. Raises UserError where it is missing."""
+        node, walked = self.tree, []
+        for part in key.split("."):
+            if not isinstance(node, dict) or part not in node:
+                place = ".".join(walked) or "the top level"
+                known = list(node) if isinstance(node, dict) else []
+                raise UserError(f"{self.file}: '{key}' is missing: {place} has no key '{part}'{_hint(part, known)}")
+            node = node[part]
+            walked.append(part)
+        return node
+
+    def section(self, key, schema):
+        """The value at `key`, checked against `schema` (a dataclass or any annotation it may hold)."""
+        return build(schema, self.value(key), f"{self.file}: {key}")
+
+
+def load(file=FILE):
+    """Read params.yaml and check its top level: the model, data sets and seeds, and no key that nothing reads."""
+    try:
+        tree = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; run from the folder that holds it") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{file}: holds no keys; it should be a mapping of sections")
+    params = Params(tree, file)
+    names = ("model", "datasets", "seeds", "backbone", "features", "selection", "evaluation", "run", *DATASETS, *MODELS)
+    for key in tree:
+        if key not in names:
+            raise UserError(f"{file}: '{key}' is no section of this pipeline{_hint(key, names)}")
+    model = params.section("model", typing.Literal[MODELS])
+    for name in params.section("datasets", list[typing.Literal[DATASETS]]):
+        params.value(name)
+        params.value(f"{model}.{name}")
+    params.section("seeds", list[typing.Annotated[int, Range(least=0)]])
+    return params
+
+
+def build(schema, value, where):
+    """Check `value` against `schema` and return it in the schema's types. `where` begins every message."""
+    origin, arguments = typing.get_origin(schema), typing.get_args(schema)
+    if origin is typing.Annotated:
+        result = build(arguments[0], value, where)
+        for bounds in arguments[1:]:
+            if result is not None and result not in bounds:
+                raise UserError(f"{where}: {result!r} is out of range; it should be {bounds}")
+        return result
+    if origin is typing.Literal:
+        if value not in arguments or isinstance(value, bool) != any(
+            value is a for a in (True, False) if a in arguments
+        ):
+            raise UserError(
+                f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}{_hint(value, arguments)}"
+            )
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _build_union(arguments, value, where)
+    if origin is list:
+        if not isinstance(value, list) or not value:
+            raise UserError(f"{where}: {value!r} should be a list of at least one value")
+        if len({repr(item) for item in value}) != len(value):
+            raise UserError(f"{where}: {value!r} names a value twice; each should stand once")
+        return [build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: {value!r} should be a mapping")
+        return {key: build(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if dataclasses.is_dataclass(schema):
+        return _build_dataclass(schema, value, where)
+    return _build_scalar(schema, value, where)
+
+
+def _build_union(options, value, where):
+    if value is None and type(None) in options:
+        return None
+    rest = [option for option in options if option is not type(None)]
+    for option in rest[:-1]:
+        try:
+            return build(option, value, where)
+        except UserError:
+            continue
+    return build(rest[-1], value, where)
+
+
+def _build_dataclass(schema, value, where):
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: {value!r} should be a mapping of keys to values")
+    hints = typing.get_type_hints(schema, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    for key in value:
+        if key not in fields:
+            raise UserError(f"{where}.{key}: unknown key{_hint(key, fields)}")
+    for name, field in fields.items():
+        optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        if name not in value and not optional:
+            raise UserError(f"{where}.{name}: missing; {where.split(': ')[-1]} should hold {', '.join(fields)}")
+    return schema(**{key: build(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+
+
+def _build_scalar(schema, value, where):
+    if schema is float and isinstance(value, str):
+        # YAML 1.1 reads 1e-4 as text
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if schema is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if schema is typing.Any or (isinstance(value, schema) and not (schema is int and isinstance(value, bool))):
+        return value
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    raise UserError(f"{where}: {value!r} should be {words.get(schema, schema)}")
+
+
+def _hint(word, known):
+    """'; did you mean X?' or the known names."""
+    close = difflib.get_close_matches(str(word), [str(name) for name in known], n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known are {', '.join(map(str, known))}" if known else ""
