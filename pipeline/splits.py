@@ -1,0 +1,95 @@
+"""From a data set's proposed split to its index: the validation split, and the check that nothing leaks."""
+
+from collections import Counter
+
+import numpy as np
+
+from pipeline import index
+from pipeline.errors import UserError
+
+
+def build(listing, splits, config):
+    """The `Index` of a data set, checked.
+
+    listing, splits: see `pipeline.datasets.base`; config: a `Holdout`. Raises UserError where anything leaks.
+    """
+    validation = [
+        validate(listing.labels, splits.split, unseen, config.val_seen, [config.seed, number])
+        for number, unseen in enumerate(splits.folds)
+    ]
+    names = [listing.class_names[label] for label in listing.labels]
+    built = index.Index(listing.images, listing.labels, names, splits.split, validation, listing.boxes)
+    check(built)
+    return built
+
+
+def validate(labels, split, unseen, share, seed):
+    """One validation split, N strings: train, val_seen, val_unseen, and "" for test rows.
+
+    unseen: ids of the classes that act as unseen; val_seen is `share` of the other trainval rows, drawn within each
+    class with `seed`; a class keeps at least one row in train.
+    """
+    result = np.where(split == "trainval", "train", "").astype("<U10")
+    result[(split == "trainval") & np.isin(labels, unseen)] = "val_unseen"
+    generator = np.random.default_rng(seed)
+    for label in np.unique(labels[result == "train"]):
+        rows = np.flatnonzero((result == "train") & (labels == label))
+        held = min(round(share * len(rows)), len(rows) - 1)
+        result[generator.permutation(rows)[:held]] = "val_seen"
+    return result
+
+
+def check(built):
+    """Raise UserError, naming the first offender, where an `Index` lets a model see what it will be judged on."""
+    split, labels = built.split, built.labels
+    if unknown := set(split) - set(index.PARTS):
+        raise UserError(f"split: '{unknown.pop()}' is none of {', '.join(index.PARTS)}")
+    for part in ("trainval", "test_seen"):
+        if not (split == part).any():
+            raise UserError(f"split: no image is in {part}; it needs some")
+    seen = _classes(built, split == "trainval")
+    _none(_classes(built, split == "test_unseen") & seen, "unseen class", "has images in trainval")
+    _none(_classes(built, split == "test_seen") - seen, "class", "is in test_seen but has no image in trainval")
+    _once(built)
+    for number, fold in enumerate(built.validation, start=1):
+        where = f"in validation fold {number}"
+        test = split != "trainval"
+        if (fold[test] != "").any() or not np.isin(fold[~test], index.VALIDATION).all():
+            row = int(np.flatnonzero((fold != "") & test)[0]) if (fold[test] != "").any() else -1
+            raise UserError(f"split: {where} test row {row} takes part or a trainval row has no part")
+        learnt = _classes(built, fold == "train")
+        _none(_classes(built, fold == "val_unseen") & learnt, "class", f"{where} is val_unseen and in train")
+        _none(_classes(built, fold == "val_seen") - learnt, "class", f"{where} is val_seen but not in train")
+        if not (fold == "val_unseen").any():
+            raise UserError(f"split: {where} no class acts as unseen")
+    if len(labels) != len(built.images):
+        raise UserError(f"split: {len(built.images)} images but {len(labels)} labels")
+
+
+def _classes(built, rows):
+    return {built.class_names[row] for row in np.flatnonzero(rows)}
+
+
+def _none(classes, kind, problem):
+    if classes:
+        raise UserError(f"split: {kind} '{min(classes)}' {problem} (and {len(classes) - 1} more such)")
+
+
+def _once(built):
+    """No image is listed twice; where rows are parts of images, no part is."""
+    boxes = [()] * len(built.images) if built.boxes is None else [tuple(box) for box in built.boxes.tolist()]
+    counts = Counter(key for key in zip(built.images, boxes, strict=True) if key[0])
+    (image, _), count = counts.most_common(1)[0] if counts else (("", ()), 1)
+    if count > 1:
+        raise UserError(f"split: image '{image}' is listed {count} times; each should stand in one part of the split")
+
+
+def describe(built):
+    """A line for the log: how many images and classes each part has."""
+    parts = ", ".join(
+        f"{part} {int((built.split == part).sum()):,} ({len(_classes(built, built.split == part))} classes)"
+        for part in index.PARTS
+    )
+    first = built.validation[0]
+    folds = ", ".join(f"{part} {int((first == part).sum()):,}" for part in index.VALIDATION)
+    return f"{len(built.images):,} images: {parts}; {len(built.validation)} validation fold(s), the first: {folds}"

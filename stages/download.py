@@ -1,0 +1,30 @@
+"""Bring a data set's published files into data/<data set>/raw: fetched, or drawn where the data set draws itself."""
+
+from pathlib import Path
+from typing import Literal
+
+from pipeline import arguments, datasets, download, params
+from pipeline.errors import one_line
+
+
+@one_line
+def main():
+    args = arguments.parse(__doc__, "dataset")
+    given = params.load()
+    module = datasets.get(args.dataset)
+    key = f"{args.dataset}.sources"
+    sources = given.section(key, module.Sources)
+    raw = Path("data", args.dataset, "raw")
+    if hasattr(module, "make"):
+        download.empty(raw)
+        module.make(raw, sources)
+        print(f"download {args.dataset}: made", flush=True)
+        return
+    wanted = given.section("features.source", Literal["images", "published"])
+    store = given.section("run.archives", str)
+    print(f"download {args.dataset}: {wanted} and annotations, archives kept in {store}", flush=True)
+    download.fill(raw, vars(sources), store, wanted, key)
+
+
+if __name__ == "__main__":
+    main()
