@@ -2,7 +2,7 @@
 
 A section is described by a frozen dataclass beside the code that uses it. Its annotations are the schema:
 plain types, `Literal` for a choice, `Annotated[float, Range(...)]` for bounds, `X | None`, `list[X]`, `dict[str, X]`
-and other dataclasses. `python -m pipeline.params` checks the whole file.
+and other dataclasses. `pipeline.schema` lists the sections.
 """
 
 import contextlib
@@ -19,6 +19,9 @@ from pipeline.errors import UserError
 FILE = "params.yaml"
 DATASETS = ("shapes", "cub", "sun", "awa1", "awa2", "apy", "flo", "folder")
 MODELS = ("hsva", "bsegn", "eszsl")
+
+Dataset = typing.Literal[DATASETS]
+Model = typing.Literal[MODELS]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +66,14 @@ class Params:
             if not isinstance(node, dict) or part not in node:
                 place = ".".join(walked) or "the top level"
                 known = list(node) if isinstance(node, dict) else []
-                raise UserError(f"{self.file}: '{key}' is missing: {place} has no key '{part}'{_hint(part, known)}")
+                raise UserError(f"{self.file}: '{key}' is missing: {place} has no key '{part}'{hint(part, known)}")
             node = node[part]
             walked.append(part)
         return node
+
+    def layered(self, common, key, schema):
+        """As `section`, of `key` laid over `common`: what differs over what is shared."""
+        return build(schema, _laid(self.value(common), self.value(key)), f"{self.file}: {key} (over {common})")
 
     def section(self, key, schema):
         """The value at `key`, checked against `schema` (a dataclass or any annotation it may hold)."""
@@ -87,13 +94,19 @@ def load(file=FILE):
     names = ("model", "datasets", "seeds", "backbone", "features", "selection", "evaluation", "run", *DATASETS, *MODELS)
     for key in tree:
         if key not in names:
-            raise UserError(f"{file}: '{key}' is no section of this pipeline{_hint(key, names)}")
-    model = params.section("model", typing.Literal[MODELS])
-    for name in params.section("datasets", list[typing.Literal[DATASETS]]):
+            raise UserError(f"{file}: '{key}' is no section of this pipeline{hint(key, names)}")
+    model = params.section("model", Model)
+    for name in params.section("datasets", list[Dataset]):
         params.value(name)
         params.value(f"{model}.{name}")
     params.section("seeds", list[typing.Annotated[int, Range(least=0)]])
     return params
+
+
+def _laid(below, above):
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return below | {key: _laid(below.get(key), value) for key, value in above.items()}
 
 
 def build(schema, value, where):
@@ -110,7 +123,7 @@ def build(schema, value, where):
             value is a for a in (True, False) if a in arguments
         ):
             raise UserError(
-                f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}{_hint(value, arguments)}"
+                f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}{hint(value, arguments)}"
             )
         return value
     if origin in (typing.Union, types.UnionType):
@@ -149,7 +162,7 @@ def _build_dataclass(schema, value, where):
     fields = {field.name: field for field in dataclasses.fields(schema)}
     for key in value:
         if key not in fields:
-            raise UserError(f"{where}.{key}: unknown key{_hint(key, fields)}")
+            raise UserError(f"{where}.{key}: unknown key{hint(key, fields)}")
     for name, field in fields.items():
         optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         if name not in value and not optional:
@@ -170,7 +183,7 @@ def _build_scalar(schema, value, where):
     raise UserError(f"{where}: {value!r} should be {words.get(schema, schema)}")
 
 
-def _hint(word, known):
+def hint(word, known):
     """'; did you mean X?' or the known names."""
     close = difflib.get_close_matches(str(word), [str(name) for name in known], n=1)
     if close:

@@ -1,0 +1,56 @@
+"""The `run:` section of params.yaml: where and how fast things run. No stage declares it, for it changes no number."""
+
+import os
+import platform
+from dataclasses import dataclass
+from typing import Annotated
+
+from pipeline.errors import UserError
+from pipeline.params import AtLeastOne, Positive, Range
+
+
+@dataclass(frozen=True)
+class Run:
+    """device; workers that decode images (null: one a core); images a forward; where downloads are kept; whether
+    to compile the backbone; minutes between two checkpoints of a training."""
+
+    device: str
+    workers: Annotated[int, Range(least=0)] | None
+    batch: Annotated[int, AtLeastOne]
+    archives: str
+    compile: bool
+    checkpoint_minutes: Annotated[float, Positive]
+
+    @property
+    def decoders(self):
+        """How many processes decode images."""
+        return self.workers if self.workers is not None else available_cores()
+
+
+def available_cores():
+    """Cores this process may use, which a container or a scheduler can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device(name):
+    """The torch device for `run.device`: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(name)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"params.yaml: run.device: '{name}' cannot be used here ({reason}); auto always can") from None
+    return chosen
+
+
+def describe(chosen):
+    """The device in words, for logs and the report."""
+    import torch
+
+    if chosen.type == "cuda":
+        return f"{torch.cuda.get_device_name(chosen)} ({chosen})"
+    return f"{platform.machine()} CPU, {available_cores()} cores"

@@ -1,0 +1,40 @@
+"""All sections of params.yaml and what each must hold, to check the whole file before anything long begins."""
+
+from pipeline import backbone, datasets, features, finetune, machine, models, params, protocol
+from pipeline.errors import UserError
+
+GLOBAL = {
+    "backbone": backbone.Config,
+    "features": features.Config,
+    "selection": protocol.Selection,
+    "evaluation": protocol.Evaluation,
+    "run": machine.Run,
+}
+
+
+def check(given):
+    """Check every section of a `Params`. Raises UserError at the first that is wrong, missing or unknown."""
+    for key, schema in GLOBAL.items():
+        given.section(key, schema)
+    for name in params.DATASETS:
+        module = datasets.get(name)
+        parts = {
+            "sources": module.Sources,
+            "semantics": module.SEMANTICS,
+            "splits": module.SplitConfig,
+            "backbone": backbone.Overrides,
+            "finetune": finetune.Config,
+        }
+        _only(given, name, parts)
+        for part, schema in parts.items():
+            given.section(f"{name}.{part}", schema)
+    for name in params.MODELS:
+        _only(given, name, ("common", *params.DATASETS))
+        for dataset in params.DATASETS:
+            given.layered(f"{name}.common", f"{name}.{dataset}", models.get(name).Config)
+
+
+def _only(given, section, known):
+    for key in given.value(section):
+        if key not in known:
+            raise UserError(f"{given.file}: {section}.{key}: unknown key{params.hint(key, known)}")

@@ -1,0 +1,39 @@
+"""Look at the test images of one data set and seed, once."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from pipeline import arguments, data, evaluation, files, machine, metrics, models, params, protocol
+from pipeline.errors import one_line
+
+
+@one_line
+def main():
+    args = arguments.parse(__doc__, "dataset", "seed")
+    given = params.load()
+    model = given.section("model", params.Model)
+    module = models.get(model)
+    config = given.layered(f"{model}.common", f"{model}.{args.dataset}", module.Config)
+    selection = given.section("selection", protocol.Selection)
+    wanted = given.section("evaluation", protocol.Evaluation)
+    run = given.section("run", machine.Run)
+
+    out = Path(f"runs/{args.dataset}/{args.seed}")
+    benchmark = data.load(f"data/{args.dataset}")
+    task = data.test_task(benchmark, machine.device(run.device))
+    chosen = files.read_json(out / "selected.json")
+    trained = protocol.restore(task, module, config, load_file(out / "model.safetensors"))
+    over_all, over_unseen = protocol.scores(task, *trained)
+    constant = chosen["constant"] if wanted.calibrated else None
+    figures = metrics.summary(over_all, over_unseen, task.labels, task.seen_mask, constant)
+    if wanted.oracle:
+        label = f"oracle {model}, {args.dataset}, seed {args.seed}"
+        figures["oracle"] = protocol.oracle(task, module, config, selection.checks, args.seed, label)
+    evaluation.write(out, benchmark, task, over_all, over_unseen, {"model": model} | figures)
+    shown = "  ".join(f"{name} {figures[name]:.1f}" for name in protocol.FIGURES)
+    print(f"evaluate {model}, {args.dataset}, seed {args.seed}: {shown}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Choose the epochs of one data set and seed on its validation classes."""
+
+from pathlib import Path
+
+from pipeline import arguments, data, files, machine, models, params, protocol, training
+from pipeline.errors import one_line
+
+
+@one_line
+def main():
+    args = arguments.parse(__doc__, "dataset", "seed")
+    given = params.load()
+    model = given.section("model", params.Model)
+    module = models.get(model)
+    config = given.layered(f"{model}.common", f"{model}.{args.dataset}", module.Config)
+    selection = given.section("selection", protocol.Selection)
+    run = given.section("run", machine.Run)
+
+    device = machine.device(run.device)
+    benchmark = data.load(f"data/{args.dataset}")
+    label = f"select {model}, {args.dataset}, seed {args.seed}"
+    print(f"{label}: on {machine.describe(device)}", flush=True)
+    kept = Path(f"checkpoints/{args.dataset}-{args.seed}")
+    key = [model, config, selection, args.seed, data.fingerprint(benchmark)]
+
+    def checkpoint(fold):
+        return training.Checkpoint(kept / f"select-{fold}.pt", key, run.checkpoint_minutes)
+
+    chosen, rows = protocol.select(benchmark, module, config, selection, args.seed, device, label, checkpoint)
+    out = Path(f"runs/{args.dataset}/{args.seed}")
+    files.write_csv(out / "selection.csv", rows)
+    files.write_json(out / "selected.json", {"model": model} | chosen)
+    for fold in range(selection.folds):
+        checkpoint(fold).remove()
+    print(f"{label}: epoch {chosen['epoch']}, where H on validation is {chosen['validation']['H']:.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
