@@ -4,6 +4,7 @@ Archives are taken as hostile: no member is ever written to disk under its own n
 absolute path, a `..`, a link out of it, a device, or far more than its size can hold is refused as a whole.
 """
 
+import functools
 import gzip
 import os
 import stat
@@ -249,9 +250,28 @@ def extract(raw, role, tail):
     if kind(path) not in ("zip", "tar"):
         # a bare file is the one that its role is named for
         return path.read_bytes() if Path(tail).suffix == path.suffix else None
-    archive = Archive(path)
+    archive = opened(path)
     name = archive.ending(tail)
     return None if name is None else archive.read(name)
+
+
+def need(raw, role, tail):
+    """As `extract`; raises UserError where the file is missing."""
+    data = extract(raw, role, tail)
+    if data is None:
+        raise UserError(f"{raw}: {find(raw, role) or role} holds no {tail}; see the data set's sources.{role}")
+    return data
+
+
+def opened(path):
+    """The `Archive` at a path; of those that this process opened, the last few are kept, for their listing is slow."""
+    state = os.stat(path)
+    return _opened(str(path), os.getpid(), state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(path, process, size, changed):
+    return Archive(path)
 
 
 def check_expansion(path, total, packed):
@@ -292,15 +312,14 @@ def addresses(raw, role, names):
     path = find(raw, role)
     if path is None or kind(path) not in ("zip", "tar"):
         return [""] * len(names)
-    archive = Archive(path)
-    present = set(archive.names)
+    archive = opened(path)
     # the folder that holds the images is wherever one of them is
     wanted = {PurePosixPath(name).name: name for name in names}
     found = ((member, wanted.get(PurePosixPath(member).name)) for member in archive.names)
     folder = next((member.removesuffix(name) for member, name in found if name and _ends(member, name)), None)
     if folder is None:
         return [""] * len(names)
-    if missing := [name for name in names if folder + name not in present]:
+    if missing := [name for name in names if folder + name not in archive]:
         raise UserError(
             f"{path}: lacks {len(missing):,} of {len(names):,} images, '{folder}{missing[0]}' first; "
             "fetch the archive again"

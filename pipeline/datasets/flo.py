@@ -37,14 +37,8 @@ class SplitConfig(Holdout):
 
 def listing(raw, config=None):
     """The images by number, in the order of setid.mat."""
-    where, labels = xlsa17.load(raw, "labels", "imagelabels.mat", "labels")
-    labels = xlsa17.ids(where, "labels", labels, CLASSES)
-    where, *numbers = xlsa17.load(raw, "setid", "setid.mat", "trnid", "valid", "tstid")
-    order = xlsa17.ids(where, "trnid, valid, tstid", np.concatenate([np.ravel(part) for part in numbers]), len(labels))
-    if len(np.unique(order)) != len(labels):
-        raise UserError(f"{where}: trnid, valid and tstid should name each of the {len(labels):,} images once")
-    names = [f"jpg/image_{number + 1:05d}.jpg" for number in order]
-    return Listing(archives.addresses(raw, "images", names), labels[order], class_names())
+    names, labels = _rows(raw)
+    return Listing(archives.addresses(raw, "images", names), labels, class_names())
 
 
 def class_names():
@@ -59,4 +53,20 @@ def semantics(raw, choice):
 
 def splits(raw, config):
     """The published split; validation from `train_loc` and `val_loc`."""
-    return xlsa17.splits(raw, "FLO", listing(raw).labels, class_names())
+    return xlsa17.splits(raw, "FLO", *_rows(raw), class_names())
+
+
+def published(raw):
+    """The published features, N x d_x float32."""
+    return xlsa17.published(raw, "FLO", *_rows(raw), CLASSES)
+
+
+def _rows(raw):
+    """N image names and N class ids, in published order."""
+    where, labels = xlsa17.load(raw, "labels", "imagelabels.mat", "labels")
+    labels = xlsa17.ids(where, "labels", labels, CLASSES)
+    where, *numbers = xlsa17.load(raw, "setid", "setid.mat", "trnid", "valid", "tstid")
+    order = xlsa17.ids(where, "trnid, valid, tstid", np.concatenate([np.ravel(part) for part in numbers]), len(labels))
+    if len(order) != len(labels) or len(np.unique(order)) != len(labels):
+        raise UserError(f"{where}: trnid, valid and tstid should name each of the {len(labels):,} images once")
+    return [f"jpg/image_{number + 1:05d}.jpg" for number in order], labels[order]

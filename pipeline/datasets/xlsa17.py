@@ -24,9 +24,7 @@ def load(raw, role, tail, *keys):
     import scipy.io
 
     where = f"{raw}/{role}: {tail}"
-    data = archives.extract(raw, role, tail)
-    if data is None:
-        raise UserError(f"{where} is missing; check the data set's sources.{role}")
+    data = archives.need(raw, role, tail)
     try:
         # structs and function handles are of no use here; only the named variables are parsed
         content = scipy.io.loadmat(io.BytesIO(data), variable_names=list(keys))
@@ -64,10 +62,21 @@ def ids(where, name, values, most):
     return numbers - 1
 
 
-def class_names(raw, tail, role="splits"):
-    """The published class order: column k of `att` is the k-th name."""
-    _, names = load(raw, role, tail, "allclasses_names")
-    return texts(names)
+def class_names(raw, folder):
+    """The published class order: column k of `att` is the k-th name, and so is label k + 1."""
+    where, cells = load(raw, "splits", f"{folder}/att_splits.mat", "allclasses_names")
+    names = texts(cells)
+    if len(set(names)) != len(names) or "" in names:
+        raise UserError(f"{where}: 'allclasses_names' should hold a name for each class, each once")
+    return names
+
+
+def class_ids(where, names, classes):
+    """Positions of class names in the published order; UserError names one that is not in it."""
+    known = {name: i for i, name in enumerate(classes)}
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"{where}: '{unknown[0]}' is no class of att_splits.mat")
+    return np.array([known[name] for name in names], dtype=np.int64)
 
 
 def attributes(raw, tail, classes, role="splits"):
@@ -112,7 +121,6 @@ def fold_of_rows(raw, tail, labels, split, role="splits"):
 def class_folds(raw, folder, names, role="splits"):
     """The published class folds, `valclasses1.txt` to 3 with `trainclasses1.txt` to 3: ids of each; [] if none."""
     folds = []
-    known = {name: i for i, name in enumerate(names)}
     for number in (1, 2, 3):
         lists = []
         for kind in ("trainclasses", "valclasses"):
@@ -120,21 +128,25 @@ def class_folds(raw, folder, names, role="splits"):
             data = archives.extract(raw, role, tail)
             if data is None:
                 return folds
-            lines = [line.strip() for line in data.decode("utf-8").splitlines() if line.strip()]
-            if unknown := [line for line in lines if line not in known]:
-                raise UserError(f"{raw}/{role}: {tail}: '{unknown[0]}' is no class of att_splits.mat")
-            lists.append({known[line] for line in lines})
-        if lists[0] & lists[1]:
+            lists.append(class_ids(f"{raw}/{role}: {tail}", data.decode("utf-8").split(), names))
+        if np.isin(*lists).any():
             raise UserError(f"{raw}/{role}: {folder}: a class is in both trainclasses{number} and valclasses{number}")
-        folds.append(np.array(sorted(lists[1])))
+        folds.append(np.sort(lists[1]))
     return folds
 
 
-def splits(raw, folder, labels, names, file="att_splits.mat", role="splits"):
-    """The published split of a data set with its validation folds: class folds where given, else `val_loc`."""
-    tail = f"{folder}/{file}"
+def splits(raw, folder, names, labels, classes, role="splits"):
+    """The published split of a data set with its validation folds: class folds where given, else `val_loc`.
+
+    names: N, how each image's path ends; labels: N class ids; classes: C names. The rows are compared with res101.mat
+    where that was downloaded. Raises UserError where rows, classes and split do not belong together.
+    """
+    tail = f"{folder}/att_splits.mat"
+    if has_rows(raw, folder):
+        check_rows(raw, folder, names, labels, len(classes))
     split = parts(raw, tail, len(labels), role)
-    folds = class_folds(raw, folder, names, role)
+    _check_classes(raw, folder, labels, classes, split, role)
+    folds = class_folds(raw, folder, classes, role)
     if holds(raw, role, tail, "val_loc"):
         stated = fold_of_rows(raw, tail, labels, split, role)
         if not folds:
@@ -147,3 +159,68 @@ def splits(raw, folder, labels, names, file="att_splits.mat", role="splits"):
             "take xlsa17.zip or its folder"
         )
     return Splits(split, folds)
+
+
+def _check_classes(raw, folder, labels, names, split, role):
+    """Raise UserError unless the rows of `testclasses.txt`, if given, are test_unseen: rows out of order are not."""
+    data = archives.extract(raw, role, f"{folder}/testclasses.txt")
+    if data is None:
+        return
+    where = f"{raw}/{role}: {folder}/testclasses.txt"
+    unseen = class_ids(where, data.decode("utf-8").split(), names)
+    strays = np.flatnonzero(np.isin(labels, unseen) != (split == "test_unseen"))
+    if len(strays):
+        row = strays[0]
+        raise UserError(
+            f"{where}: row {row} is of class '{names[labels[row]]}' but in {split[row]} (and {len(strays) - 1:,} more "
+            "such rows); are the images in the published order, and all there?"
+        )
+
+
+def rows(raw, folder, classes):
+    """What res101.mat says of each row: N image names as published, and N class ids."""
+    where, labels, names = load(raw, _features(raw), f"{folder}/res101.mat", "labels", "image_files")
+    labels = ids(where, "labels", labels, classes)
+    if np.size(names) != len(labels):
+        raise UserError(f"{where}: {np.size(names)} image_files for {len(labels)} labels")
+    if len(np.unique(labels)) != classes:
+        raise UserError(f"{where}: only {len(np.unique(labels))} of {classes} classes occur in 'labels'")
+    return [name.replace("\\", "/") for name in texts(names)], labels
+
+
+def has_rows(raw, folder):
+    """Whether res101.mat is at hand."""
+    return holds(raw, _features(raw), f"{folder}/res101.mat", "image_files")
+
+
+def check_rows(raw, folder, names, labels, classes):
+    """Raise UserError unless each row is, in res101.mat too, the image of that name ("": not known) and class."""
+    files, found = rows(raw, folder, classes)
+    where = f"{raw}: {folder}/res101.mat"
+    if len(found) != len(labels):
+        raise UserError(f"{where}: has {len(found):,} rows; the data set has {len(labels):,} images")
+    for row, (file, name) in enumerate(zip(files, names, strict=True)):
+        if name and file != name and not file.endswith("/" + name):
+            raise UserError(f"{where}: row {row} is '{file}' where '{name}' is expected; the row order is another")
+    if (found != labels).any():
+        row = int(np.flatnonzero(found != labels)[0])
+        raise UserError(f"{where}: row {row} has label {found[row] + 1} where {labels[row] + 1} is expected")
+
+
+def published(raw, folder, names, labels, classes):
+    """The published features, N x d_x float32, once their rows are known to be those of the listing.
+
+    names, labels: see `splits`; classes: C. Raises UserError where order, labels or shape differ.
+    """
+    check_rows(raw, folder, names, labels, classes)
+    where, features = load(raw, _features(raw), f"{folder}/res101.mat", "features")
+    if features.ndim != 2 or features.shape[1] != len(labels):
+        raise UserError(f"{where}: 'features' is {features.shape}; it should be a width x {len(labels):,} images")
+    if len(features) != PUBLISHED_WIDTH:
+        print(f"{where}: features of width {len(features)}; those of the papers have {PUBLISHED_WIDTH}", flush=True)
+    return np.ascontiguousarray(features.T, dtype=np.float32)
+
+
+def _features(raw):
+    """The role that holds res101.mat: its own, or the archive that the splits came in."""
+    return "features" if archives.find(raw, "features") else "splits"
