@@ -57,11 +57,11 @@ def read_json(path):
         raise UserError(f"{path}: not readable as JSON ({error}); run the stage that makes it again") from None
 
 
-def write_csv(path, rows):
-    """Write dictionaries with the same keys as a CSV with a header."""
+def write_csv(path, rows, columns=()):
+    """Write dictionaries with the same keys as a CSV with a header; `columns` names them where there may be no row."""
     rows = list(rows)
     with replacing(path, "w") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

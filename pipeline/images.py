@@ -1,0 +1,110 @@
+"""Decoding: the bytes of any image that Pillow reads -> upright 8-bit RGB, or the reason why not."""
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pipeline.errors import UserError
+
+# formats of photographs and drawings: Pillow's others include EPS, for which it would start Ghostscript
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA")
+MOST_PIXELS = 200_000_000
+MOST_ELONGATED = 16
+
+
+class BadImage(Exception):
+    """An image that cannot be decoded. The message is the reason."""
+
+
+def decode(data, box=None, least=None):
+    """Bytes of an image file -> PIL image in mode RGB, turned as its EXIF orientation says.
+
+    box: (left, top, right, bottom) pixels of the upright image to cut out; the right and bottom ones are outside.
+    least: (width, height) that are enough: a JPEG of at least twice that is decoded at half, a quarter or an eighth
+    of its size, which skips most of the work and none of the scales that a resize to `least` would keep.
+
+    Of an animation the first frame is taken, transparency is laid on white, and 16-bit samples keep their high byte.
+    Raises BadImage.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            # Pillow warns of sizes that are common today; the bound below refuses what is absurd
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            if image.width * image.height > MOST_PIXELS:
+                raise BadImage(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,} are not decoded")
+            if least and box is None:
+                image.draft(None, least if image.getexif().get(0x0112, 1) < 5 else least[::-1])
+            upright = ImageOps.exif_transpose(image)
+            return to_rgb(upright if box is None else _cut(upright, box))
+    except BadImage:
+        raise
+    except Image.UnidentifiedImageError:
+        raise BadImage(f"{len(data)} bytes that are no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
+    except Exception as error:
+        # Pillow's plugins raise whatever a damaged file leads them to
+        raise BadImage(" ".join(f"{error}".split()) or type(error).__name__) from None
+
+
+def to_rgb(image):
+    """A PIL image of any mode -> mode RGB. Raises BadImage where its numbers have no agreed meaning as colours."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "I":
+        wide = np.asarray(image)
+        if wide.min() < 0 or wide.max() > 0xFFFF:
+            raise BadImage("32-bit samples outside of 0..65535, which have no agreed brightness")
+        return Image.fromarray((wide >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise BadImage("floating-point samples, which have no agreed brightness")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _cut(image, box):
+    left, top, right, bottom = (int(edge) for edge in box)
+    inside = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
+        raise BadImage(f"its box {(left, top, right, bottom)} holds no pixel of its {image.width} x {image.height}")
+    return image.crop(inside)
+
+
+def bounded(image):
+    """An image more than `MOST_ELONGATED` times as long as wide -> its middle part.
+
+    Resizing the shorter side of a 1 x 5000 image to 256 would make 330 million pixels to cut 224 x 224 out of.
+    """
+    width, height = image.size
+    longest = MOST_ELONGATED * min(width, height)
+    left, top = max(width - longest, 0) // 2, max(height - longest, 0) // 2
+    return image.crop((left, top, left + min(width, longest), top + min(height, longest))) if left or top else image
+
+
+class Rows:
+    """The images of a listing (its `images` and `boxes`), decoded by row. Goes through pickles and forks as `reader`.
+
+    least: see `decode`; None decodes every image in full.
+    """
+
+    def __init__(self, listing, reader, least=None):
+        self.paths, self.boxes, self.reader, self.least = listing.images, listing.boxes, reader, least
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, row):
+        """The upright RGB image of a row. Raises BadImage."""
+        if not self.paths[row]:
+            raise BadImage("is not distributed; features.source: published takes the published features")
+        try:
+            data = self.reader.read(self.paths[row])
+        except UserError as error:
+            raise BadImage(str(error)) from None
+        return decode(data, None if self.boxes is None else self.boxes[row], self.least)
+
+    def name(self, row):
+        """What messages call a row's image."""
+        return self.paths[row] or f"row {row}"

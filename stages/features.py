@@ -1,0 +1,33 @@
+"""Extract the features of one data set's images with its backbone, or take the published ones."""
+
+from pathlib import Path
+
+from pipeline import archives, arguments, backbone, datasets, features, files, machine, params
+from pipeline.errors import one_line
+
+
+@one_line
+def main():
+    args = arguments.parse(__doc__, "dataset")
+    given = params.load()
+    config = given.section("features", features.Config)
+    network = backbone.config(given, args.dataset)
+    run = given.section("run", machine.Run)
+
+    folder, raw = Path(f"data/{args.dataset}"), Path(f"data/{args.dataset}/raw")
+    target = folder / "features.npy"
+    module = datasets.get(args.dataset)
+    if config.source == "published":
+        files.write_npy(target, module.published(raw))
+        return
+    weights = folder / "backbone.safetensors"
+    model = backbone.load(weights, network)
+    view = backbone.view(model, network)
+    shards = Path(f"data/.shards/{args.dataset}")
+    reader = archives.Images(raw)
+    label = f"features {args.dataset}"
+    features.build(model, weights, view, raw, module.listing(raw), reader, config, run, target, shards, label)
+
+
+if __name__ == "__main__":
+    main()

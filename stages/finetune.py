@@ -1,0 +1,46 @@
+"""Train a data set's backbone on trainval images of seen classes; with `epochs: 0` it stays as it is."""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from pipeline import archives, arguments, backbone, features, files, finetune, index, machine, params, training
+from pipeline.errors import one_line
+
+
+@one_line
+def main():
+    args = arguments.parse(__doc__, "dataset")
+    given = params.load()
+    config = given.section(f"{args.dataset}.finetune", finetune.Config)
+    network = backbone.config(given, args.dataset)
+    source = given.section("features.source", features.Source)
+    on_bad_image = given.section("features.on_bad_image", Literal["fail", "zero"])
+    run = given.section("run", machine.Run)
+
+    label, folder = f"finetune {args.dataset}", Path(f"data/{args.dataset}")
+    start, end = folder / "weights.safetensors", folder / "backbone.safetensors"
+    if source == "published" or not config.epochs:
+        with open(start, "rb") as file, files.replacing(end) as out:
+            shutil.copyfileobj(file, out)
+        files.write_csv(folder / "finetune.csv", [], finetune.COLUMNS)
+        print(f"{label}: the backbone stays as it is", flush=True)
+        return
+    device = machine.device(run.device)
+    print(f"{label}: on {machine.describe(device)}, {config.precision}", flush=True)
+    model = backbone.load(start, network)
+    view = backbone.view(model, network)
+    reader = archives.Images(folder / "raw")
+    data = finetune.seen(index.read(folder / "index.csv"))
+    data = finetune.without_bad(data, view, reader, on_bad_image, run.decoders, label)
+    key = [config, network, files.digest(start), files.digest(folder / "index.csv")]
+    checkpoint = training.Checkpoint(f"checkpoints/{args.dataset}/finetune.pt", key, run.checkpoint_minutes)
+    tuner = finetune.Tuner(model, view, data, reader, config, device, run.decoders)
+    rows = finetune.tune(tuner, label, checkpoint)
+    backbone.save(end, model, network.arch)
+    files.write_csv(folder / "finetune.csv", rows)
+    checkpoint.remove()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Where a data set's backbone begins: published weights, a file of yours, or random ones."""
+
+from pathlib import Path
+
+from pipeline import arguments, backbone, features, params
+from pipeline.errors import one_line
+
+
+@one_line
+def main():
+    args = arguments.parse(__doc__, "dataset")
+    given = params.load()
+    source = given.section("features.source", features.Source)
+    network = backbone.config(given, args.dataset)
+    store = given.section("run.archives", str)
+
+    target = Path(f"data/{args.dataset}/weights.safetensors")
+    if source == "published":
+        backbone.write_safetensors(target, {}, {"arch": "none, the features are published"})
+        return
+    print(f"weights {args.dataset}: ", end="", flush=True)
+    backbone.save(target, backbone.start(network.weights, network, store), network.arch)
+
+
+if __name__ == "__main__":
+    main()
