@@ -1,0 +1,1 @@
+"""The report: figures over seeds, the page that shows them, and CSVs for `dvc plots`."""

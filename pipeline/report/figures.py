@@ -1,0 +1,143 @@
+"""The report's charts, each from the rows of a run's CSVs to an SVG."""
+
+import math
+
+from pipeline.report import aggregate, svg
+
+
+def number(row, name):
+    return float(row[name])
+
+
+def seen_unseen(runs):
+    """S against U as the constant subtracted from seen scores grows; the first run's area, and the points used.
+
+    The filled point is the plain argmax (constant 0), the ring the one with validation's constant.
+    """
+    curves = [[(number(row, "U"), number(row, "S")) for row in run.curve] for run in runs]
+    top = [svg.nice(0, max(max(value[i] for value in curve) for curve in curves) or 1)[1] for i in (0, 1)]
+    plot = svg.Plot("Seen-unseen curve", (0, top[0]), (0, top[1]))
+    plot.axes("U, accuracy on unseen classes (%)", "S, accuracy on seen classes (%)")
+    plot.area(curves[0], "ours")
+    for curve in curves[1:]:
+        plot.line(curve, "ours faint")
+    plot.line(curves[0], "ours")
+    for height in (20, 40, 60, 80):
+        _equal_h(plot, height)
+    for run in reversed(runs):
+        faint = "" if run is runs[0] else " faint"
+        plain, cal = run.figures, "H_cal" in run.figures
+        plot.dot(plain["U"], plain["S"], f"ours solid{faint}", 5, f"seed {run.seed}: H {plain['H']:.1f}")
+        if cal:
+            tip = f"seed {run.seed}, calibrated: H {plain['H_cal']:.1f}"
+            plot.dot(plain["U_cal"], plain["S_cal"], f"ours ring{faint}", 5, tip)
+    return str(plot)
+
+
+def _equal_h(plot, height):
+    """A faint line of equal H: S = H U / (2 U - H)."""
+    points = []
+    for i in range(1, 121):
+        u = height / 2 + (plot.x[1] - height / 2) * (i / 120) ** 3
+        s = height * u / (2 * u - height) if 2 * u > height else math.inf
+        if 0 <= s <= plot.y[1] and u <= plot.x[1]:
+            points.append((u, s))
+    if len(points) > 8:
+        plot.line(points, "equal")
+        plot.text(*points[-1], f"H {height}", "hint", "end", dy=-4)
+
+
+def selection(runs):
+    """Figures on validation by epoch: H of every seed, T1, U and S of the first; the chosen epochs marked."""
+    sweeps = [aggregate.best_by_epoch(run) for run in runs]
+    last = max(row["epoch"] for sweep in sweeps for row in sweep)
+    top = max(row[name] for sweep in sweeps for row in sweep for name in ("T1", "U", "S", "H"))
+    plot = svg.Plot("Validation by epoch", (min(1, last - 1), last), (0, svg.nice(0, top or 1)[1]))
+    plot.axes("epoch", "accuracy on validation (%)")
+    for name, kind in (("T1", "t1"), ("U", "unseen"), ("S", "seen")):
+        plot.line([(row["epoch"], row[name]) for row in sweeps[0]], kind)
+    for run, sweep in reversed(list(zip(runs, sweeps, strict=True))):
+        faint = "" if run is runs[0] else " faint"
+        plot.line([(row["epoch"], row["H"]) for row in sweep], f"ours{faint}")
+        chosen = run.selected["epoch"]
+        if run is runs[0]:
+            plot.rule(chosen)
+        height = next(row["H"] for row in sweep if row["epoch"] == chosen)
+        plot.dot(chosen, height, f"ours solid{faint}", 5, f"seed {run.seed}: epoch {chosen}, H {height:.1f}")
+    return str(plot)
+
+
+def training(run):
+    """A small chart a loss term, each on its own scale, over the epochs that validation chose."""
+    names = [name for name in (run.history[0] if run.history else {}) if name != "epoch"]
+    charts = []
+    for name in names:
+        points = [(number(row, "epoch"), number(row, name)) for row in run.history]
+        values = [y for _, y in points]
+        last = points[-1][0]
+        plot = svg.Plot(name, (min(1, last - 1), last), svg.nice(min(values), max(values)), 216, 124, (20, 10, 22, 44))
+        low, high = plot.y
+        plot.axes("", "", [1, last] if last > 1 else [1], [low, high])
+        plot.text(plot.x[0], high, name, "term", dx=0, dy=-8)
+        plot.line(points, "ours")
+        plot.dot(*points[-1], "ours solid", 3.5, f"epoch {last:g}: {values[-1]:.4g}")
+        charts.append(str(plot))
+    return charts
+
+
+def accuracies(run, column="gzsl"):
+    """Per-class accuracies, sorted within seen and unseen classes, one stem a class."""
+    rows = [row for row in run.per_class if row[column] != ""]
+    ordered = sorted(rows, key=lambda row: (row["domain"] == "seen", -number(row, column)))
+    plot = svg.Plot("Accuracy of each class", (0, len(ordered)), (0, 100), 900, 220, (10, 10, 26, 48))
+    plot.axes("", "accuracy (%)", [], [0, 25, 50, 75, 100])
+    width = max((plot.px(1) - plot.px(0)) - 1, 0.8)
+    for i, row in enumerate(ordered):
+        top, ground = plot.py(number(row, column)), plot.py(0)
+        tip = f"<title>{svg.escape(row['class_name'])}: {row[column]} % of {row['images']} images</title>"
+        # a class that is never right keeps a hair of a bar
+        top = min(top, ground - 1)
+        place = f'x="{plot.px(i):.1f}" y="{top:.1f}" width="{width:.1f}" height="{ground - top:.1f}"'
+        plot.add(f'<rect class="bar {row["domain"]}" {place}>{tip}</rect>')
+    unseen = sum(row["domain"] == "unseen" for row in ordered)
+    for first, count, name in ((0, unseen, "unseen"), (unseen, len(ordered) - unseen, "seen")):
+        if count:
+            plot.text(first + count / 2, 0, f"{count} {name} classes", "name", "middle", dy=18)
+    return str(plot)
+
+
+def confusion(run, protocol="czsl"):
+    """Confusion among unseen classes as shares of each row, in the order of the classes' names."""
+    rows = [row for row in run.confusion if row["protocol"] == protocol]
+    names = sorted({row["actual"] for row in rows} | {row["predicted"] for row in rows})
+    place = {name: i for i, name in enumerate(names)}
+    total = {}
+    for row in rows:
+        total[row["actual"]] = total.get(row["actual"], 0) + int(row["images"])
+    n = len(names)
+    named = n <= 25
+    side, left = 380, 150 if named else 24
+    cell = side / max(n, 1)
+    plot = svg.Plot("Confusion among unseen classes", (0, n), (0, n), left + side + 4, side + 30, (4, 4, 26, left))
+    plot.add(f'<rect class="sheet" x="{left}" y="4" width="{side}" height="{side}"/>')
+    for row in rows:
+        i, j, share = place[row["actual"]], place[row["predicted"]], int(row["images"]) / total[row["actual"]]
+        tip = f"{row['actual']} taken for {row['predicted']}: {row['images']} of {total[row['actual']]}"
+        kind = "cell hit" if i == j else "cell miss"
+        at = f'x="{left + j * cell:.1f}" y="{4 + i * cell:.1f}" width="{cell:.2f}" height="{cell:.2f}"'
+        plot.add(f'<rect class="{kind}" {at} opacity="{share:.2f}"><title>{svg.escape(tip)}</title></rect>')
+    if named:
+        for name, i in place.items():
+            place = f'x="{left - 5}" y="{4 + (i + 0.5) * cell + 3.5:.1f}"'
+            plot.add(f'<text class="tick" {place} text-anchor="end">{svg.escape(shorten(name, 25))}</text>')
+    else:
+        middle = f"translate(14 {4 + side / 2:.0f}) rotate(-90)"
+        plot.add(f'<text class="name" transform="{middle}" text-anchor="middle">true class</text>')
+    words = "taken for, in the same order"
+    plot.add(f'<text class="name" x="{left + side / 2:.0f}" y="{side + 22}" text-anchor="middle">{words}</text>')
+    return str(plot)
+
+
+def shorten(name, most):
+    """A class's name cut to `most` characters."""
+    return name if len(name) <= most else name[: most - 1] + "…"

@@ -1,0 +1,72 @@
+"""A small data set and runs of it, written as the stages write them: made-up features, truly trained models."""
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from pipeline import data, evaluation, files, metrics, models, params, protocol
+
+ESZSL = {"gammas": [-1, 1], "lambdas": [-1, 1], "wrong": -1, "scale": "minmax"}
+CLASSES, SEEN, D_X, D_A, IMAGES = 9, 6, 16, 5, 12
+
+
+def dataset(folder, seed=0):
+    """Nine classes, three of them unseen, whose features are noisy images of their semantics; files as built."""
+    generator = np.random.default_rng(seed)
+    attributes = generator.random((CLASSES, D_A))
+    attributes /= np.linalg.norm(attributes, axis=1, keepdims=True)
+    labels = np.repeat(np.arange(CLASSES), IMAGES)
+    features = attributes[labels] @ generator.normal(size=(D_A, D_X)) + generator.normal(
+        scale=0.2, size=(len(labels), D_X)
+    )
+    names = [f"class <{i}>" for i in range(CLASSES)]
+    rows = []
+    for row, label in enumerate(labels):
+        held_out = row % 4 == 0
+        split = "test_unseen" if label >= SEEN else "test_seen" if held_out else "trainval"
+        part = "val_unseen" if label >= SEEN - 2 else "val_seen" if row % 4 == 1 else "train"
+        image = f"images.tar/{row}.jpg"
+        rows.append(
+            {"row": row, "image": image, "class_id": label, "class_name": names[label], "split": split}
+            | {"validation": part if split == "trainval" else ""}
+        )
+    files.write_csv(folder / "index.csv", rows)
+    files.write_npz(
+        folder / "semantics.npz",
+        attributes=attributes,
+        class_names=np.array(names),
+        attribute_names=np.array([f"attribute {i}" for i in range(D_A)]),
+    )
+    files.write_npy(folder / "features.npy", features.astype(np.float32))
+
+
+def run(folder, benchmark, model="eszsl", config=None, seed=0, oracle=True):
+    """Select, train and evaluate as the stages do, into `folder`."""
+    module = models.get(model)
+    config = params.build(module.Config, config or ESZSL, model)
+    selection = protocol.Selection(folds=1, checks=2)
+    chosen, rows = protocol.select(
+        benchmark, module, config, selection, seed, torch.device("cpu"), "t", lambda fold: None
+    )
+    files.write_csv(folder / "selection.csv", rows)
+    files.write_json(folder / "selected.json", {"model": model} | chosen)
+    task = data.test_task(benchmark, torch.device("cpu"))
+    tensors, history = protocol.train(task, module, config, chosen, seed, "t")
+    files.write_csv(folder / "history.csv", history)
+    save_file(tensors, folder / "model.safetensors", {"model": model})
+    scores = protocol.scores(task, *protocol.restore(task, module, config, tensors))
+    figures = metrics.summary(*scores, task.labels, task.seen_mask, chosen["constant"])
+    if oracle:
+        figures["oracle"] = protocol.oracle(task, module, config, 2, seed, "t")
+    evaluation.write(folder, benchmark, task, *scores, {"model": model} | figures)
+
+
+def project(root, seeds=(0, 1)):
+    """A folder with params.yaml, data/shapes and runs/shapes/<seed>, as `dvc repro` leaves it."""
+    tree = {"model": "eszsl", "datasets": ["shapes"], "seeds": list(seeds), "shapes": {}, "eszsl": {"shapes": ESZSL}}
+    (root / "params.yaml").write_text(yaml.safe_dump(tree))
+    dataset(root / "data/shapes")
+    benchmark = data.load(root / "data/shapes")
+    for seed in seeds:
+        run(root / f"runs/shapes/{seed}", benchmark, seed=seed)
