@@ -147,7 +147,9 @@ def train(task, module, config, chosen, seed, label, checkpoint=None):
         for name, every in zip(("gzsl", "czsl"), trained, strict=True):
             *_, head = every
             tensors |= {f"{name}.weight": head.weight, f"{name}.bias": head.bias}
-    return {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, carry["history"]
+    # clones, for safetensors takes no two tensors that share memory, as the heads of ESZSL do
+    kept = {name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    return kept, carry["history"]
 
 
 def restore(task, module, config, tensors):
