@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pipeline.errors import UserError
-from pipeline.params import AtLeastOne, Positive, Range
+from pipeline.params import Positive, Range
 
 
 @dataclass(frozen=True)
 class Run:
-    """device; workers that decode images (null: one a core); images a forward; where downloads are kept; whether
-    to compile the backbone; minutes between two checkpoints of a training."""
+    """device; workers that decode images (null: one a core); where downloads are kept; whether to compile the
+    backbone; minutes between two checkpoints of a training."""
 
     device: str
     workers: Annotated[int, Range(least=0)] | None
-    batch: Annotated[int, AtLeastOne]
     archives: str
     compile: bool
     checkpoint_minutes: Annotated[float, Positive]

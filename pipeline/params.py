@@ -91,7 +91,7 @@ def load(file=FILE):
     if not isinstance(tree, dict):
         raise UserError(f"{file}: holds no keys; it should be a mapping of sections")
     params = Params(tree, file)
-    names = ("model", "datasets", "seeds", "backbone", "features", "selection", "evaluation", "run", *DATASETS, *MODELS)
+    names = ("model", "datasets", "seeds", "backbone", "finetune", "features", "selection", "evaluation", "run", *DATASETS, *MODELS)
     for key in tree:
         if key not in names:
             raise UserError(f"{file}: '{key}' is no section of this pipeline{hint(key, names)}")

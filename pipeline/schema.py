@@ -23,11 +23,11 @@ def check(given):
             "semantics": module.SEMANTICS,
             "splits": module.SplitConfig,
             "backbone": backbone.Overrides,
-            "finetune": finetune.Config,
         }
-        _only(given, name, parts)
+        _only(given, name, (*parts, "finetune"))
         for part, schema in parts.items():
             given.section(f"{name}.{part}", schema)
+        given.layered("finetune", f"{name}.finetune", finetune.Config)
     for name in params.MODELS:
         _only(given, name, ("common", *params.DATASETS))
         for dataset in params.DATASETS:

@@ -12,7 +12,7 @@ from pipeline.errors import one_line
 def main():
     args = arguments.parse(__doc__, "dataset")
     given = params.load()
-    config = given.section(f"{args.dataset}.finetune", finetune.Config)
+    config = given.layered("finetune", f"{args.dataset}.finetune", finetune.Config)
     network = backbone.config(given, args.dataset)
     source = given.section("features.source", features.Source)
     on_bad_image = given.section("features.on_bad_image", Literal["fail", "zero"])
