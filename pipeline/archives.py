@@ -38,6 +38,11 @@ def kind(path):
     return "tar" if head[257:262] == b"ustar" or (len(head) == 512 and _tar_checksum(head)) else None
 
 
+def named_as_one(name):
+    """Whether a file's name says that it is an archive of a kind that can be read."""
+    return name.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz"))
+
+
 def _tar_checksum(head):
     try:
         stated = int(head[148:156].strip(b" \0") or b"x", 8)

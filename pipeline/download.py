@@ -47,7 +47,8 @@ def fill(raw, sources, store, wanted, section="sources"):
     empty(raw)
     for role, source in sources.items():
         if source is not None and source.needed in ("always", wanted):
-            place(obtain(source, store, f"{section}.{role}"), raw, role)
+            path = obtain(source, store, f"{section}.{role}")
+            place(path, raw, role, link=path.parent == Path(store))
 
 
 def empty(raw):
@@ -56,24 +57,29 @@ def empty(raw):
     Path(raw).mkdir(parents=True)
 
 
-def place(path, raw, role):
-    """Put a file or folder into raw under its role's name: a folder or .tgz as a .tar, all else as it is."""
+def place(path, raw, role, link=False):
+    """Put a file or folder into raw under its role's name: a folder or .tgz as a .tar, all else as it is.
+
+    link: share the file's bytes. DVC makes what it keeps read-only, so a file of the user's is copied instead.
+    """
     if path.is_dir():
         archives.pack(path, raw / f"{role}.tar")
         return
     kind = archives.kind(path)
+    if not kind and archives.named_as_one(path.name):
+        raise UserError(f"{path}: is no archive, though its name says so; remove it to fetch it again")
     if kind == "gzip":
         archives.untar_gz(path, raw / f"{role}.tar")
         return
     if kind:
         archives.Archive(path)
     target = raw / f"{role}{'.' + kind if kind else path.suffix.lower()}"
-    try:
-        os.link(path.resolve(), target)
-    except OSError:
-        # another file system
-        with files.replacing(target) as out, open(path, "rb") as file:
-            shutil.copyfileobj(file, out, BLOCK)
+    if link:
+        with contextlib.suppress(OSError):  # another file system
+            os.link(path.resolve(), target)
+            return
+    with files.replacing(target) as out, open(path, "rb") as file:
+        shutil.copyfileobj(file, out, 1 << 20)
 
 
 def obtain(source, store, key):
@@ -188,6 +194,9 @@ def _fetch(url, kept, source):
         if stated and (found := _digest(part, algorithm)) != stated.lower():
             _discard(part)
             raise _Failed(f"its {algorithm} is {found}, not {stated}")
+    if archives.named_as_one(kept.name) and not archives.kind(part):
+        _discard(part)
+        raise _Failed("what it gives is no archive, perhaps a web page")
     sha256 = _digest(part, "sha256")
     files.write_json(_note(kept), {"url": url, "size": part.stat().st_size, "sha256": sha256})
     os.replace(part, kept)

@@ -32,8 +32,9 @@ def validate(labels, split, unseen, share, seed):
     result = np.where(split == "trainval", "train", "").astype("<U10")
     result[(split == "trainval") & np.isin(labels, unseen)] = "val_unseen"
     generator = np.random.default_rng(seed)
-    for label in np.unique(labels[result == "train"]):
-        rows = np.flatnonzero((result == "train") & (labels == label))
+    learnt = np.flatnonzero(result == "train")
+    ordered = learnt[np.argsort(labels[learnt], kind="stable")]
+    for rows in np.split(ordered, np.flatnonzero(np.diff(labels[ordered])) + 1):
         held = min(round(share * len(rows)), len(rows) - 1)
         result[generator.permutation(rows)[:held]] = "val_seen"
     return result

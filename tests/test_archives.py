@@ -55,7 +55,7 @@ def test_members_are_listed_and_read_in_any_order(archive):
     assert opened.names == list(CONTENT)
     for name in reversed(CONTENT):
         assert opened.read(name) == CONTENT[name]
-    with pytest.raises(UserError, match="holds no file 'images/none.jpg'"):
+    with pytest.raises(UserError, match=r"holds no file 'images/none\.jpg'"):
         opened.read("images/none.jpg")
 
 

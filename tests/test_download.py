@@ -1,5 +1,6 @@
 """Downloads, against a server on this machine: resumed, restarted, refused, over mirrors, killed."""
 
+import gzip
 import hashlib
 import os
 import signal
@@ -15,7 +16,9 @@ from pipeline.datasets.base import Source
 from pipeline.errors import UserError
 from tests.server import serving
 
-DATA = os.urandom(3_000_000)
+# long enough to be cut anywhere; it begins as a .tgz does, which is all that a download looks at
+DATA = b"\x1f\x8b" + os.urandom(2_999_998)
+DATA_TGZ = gzip.compress(os.urandom(10_000))
 SHA256 = hashlib.sha256(DATA).hexdigest()
 MD5 = hashlib.md5(DATA).hexdigest()
 KEY = "cub.sources.images"
@@ -63,7 +66,7 @@ def test_starts_again_where_the_server_takes_no_ranges(tmp_path):
 
 
 def test_starts_again_where_the_file_has_changed_meanwhile(tmp_path):
-    other = os.urandom(2_000_000)
+    other = b"\x1f\x8b" + os.urandom(1_999_998)
     with serving({"a.tgz": DATA}, breaks=[1_000_000, *[0] * 10]) as site:
         with pytest.raises(UserError, match="cannot be fetched"):
             obtain(tmp_path, f"{site.url}/a.tgz")
@@ -106,9 +109,9 @@ def test_a_mirror_goes_on_with_the_first_ones_part_only_if_a_checksum_will_tell(
 
 
 def test_wrong_checksum_is_one_line_and_leaves_nothing(tmp_path):
-    with serving({"a.tgz": DATA}) as site:
-        with pytest.raises(UserError, match=f"{KEY}: cannot be fetched: .*its sha256 is {SHA256}, not 00") as caught:
-            obtain(tmp_path, f"{site.url}/a.tgz", sha256="00" * 32)
+    message = rf"{KEY}: cannot be fetched: .*its sha256 is {SHA256}, not 00"
+    with serving({"a.tgz": DATA}) as site, pytest.raises(UserError, match=message) as caught:
+        obtain(tmp_path, f"{site.url}/a.tgz", sha256="00" * 32)
     assert "\n" not in str(caught.value)
     assert leftovers(tmp_path) == []
 
@@ -133,7 +136,7 @@ def test_a_file_that_the_user_put_there_is_taken_and_checked(tmp_path):
 def test_a_stored_file_of_the_same_name_from_elsewhere_is_not_taken(tmp_path):
     with serving({"one/a.mat": DATA, "two/a.mat": DATA}) as site:
         obtain(tmp_path, f"{site.url}/one/a.mat")
-        with pytest.raises(UserError, match="was fetched from .*give cub.sources.images.file a name of its own"):
+        with pytest.raises(UserError, match=r"was fetched from .*give cub\.sources\.images\.file a name of its own"):
             obtain(tmp_path, f"{site.url}/two/a.mat")
         assert obtain(tmp_path, f"{site.url}/two/a.mat", file="b.mat").name == "b.mat"
 
@@ -209,7 +212,19 @@ def test_raw_holds_each_needed_source_under_its_role(tmp_path):
         download.fill(raw, sources, tmp_path / "store", "published")
 
 
-def test_a_page_instead_of_an_archive_is_refused_by_the_reader_and_a_cut_archive_at_once(tmp_path):
-    with serving({"a.tgz": b"\x1f\x8b" + DATA[:1000]}) as site, pytest.raises(UserError, match="damaged or cut off"):
+def test_a_page_instead_of_an_archive_is_not_kept(tmp_path):
+    page = b"<html>moved</html>" * 100
+    with serving({"a.tgz": page, "two/a.tgz": DATA_TGZ}) as site:
+        with pytest.raises(UserError, match="is no archive, perhaps a web page"):
+            obtain(tmp_path, f"{site.url}/a.tgz")
+        assert leftovers(tmp_path) == []
+        assert obtain(tmp_path, f"{site.url}/a.tgz", f"{site.url}/two/a.tgz").read_bytes() == DATA_TGZ
+    (tmp_path / "b.zip").write_bytes(page)
+    with pytest.raises(UserError, match=r"b\.zip: is no archive"):
+        download.fill(tmp_path / "raw", {"images": Source(str(tmp_path / "b.zip"))}, tmp_path / "store", "images")
+
+
+def test_an_archive_that_is_cut_off_leaves_nothing_in_raw(tmp_path):
+    with serving({"a.tgz": DATA_TGZ[:-100]}) as site, pytest.raises(UserError, match="damaged or cut off"):
         download.fill(tmp_path / "raw", {"images": Source(f"{site.url}/a.tgz")}, tmp_path / "store", "images")
     assert list((tmp_path / "raw").iterdir()) == []

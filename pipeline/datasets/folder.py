@@ -1,0 +1,277 @@
+"""A user's own images: a folder or archive with images/<class>/*.jpg, and a table of classes and their attributes.
+
+classes.csv has a row a class. Its first column is the class, as its folder is called; a column `split` may say seen or
+unseen; every other column is an attribute:
+
+    class,split,wing length,nocturnal,diet
+    Barn Owl,seen,29,yes,rodents
+    Common Swift,unseen,17,no,insects
+
+Numbers are scaled to 0..1 over the classes, so that millimetres do not outweigh shares; yes and no are 1 and 0; a
+column of words becomes one attribute a word. Rows then have length one, as everywhere.
+"""
+
+import csv
+import hashlib
+import io
+import unicodedata
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline import archives
+from pipeline.datasets.base import Holdout, Listing, Semantics, Source, Splits, normalised
+from pipeline.errors import UserError
+from pipeline.params import AtLeastOne, Range
+
+SEMANTICS = Literal["attributes"]
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+TABLE = "classes.csv"
+SPLIT = "split"
+WORDS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0}
+Share = Annotated[float, Range(above=0, below=1)]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """`images`: the folder or archive; `classes`: the table, where it does not lie in it."""
+
+    images: Source
+    classes: Source | None = None
+
+
+@dataclass(frozen=True)
+class SplitConfig(Holdout):
+    """`folder.splits`.
+
+    unseen: share of the classes drawn as unseen where the table does not say; test_seen: share of each seen class's
+    images; val_unseen: share of the seen classes that act as unseen in a validation fold; folds: how many
+    """
+
+    unseen: Share
+    test_seen: Share
+    val_unseen: Share
+    folds: Annotated[int, AtLeastOne]
+
+
+@dataclass(frozen=True)
+class Table:
+    """classes.csv: C names, C statements (seen, unseen or ""), the other columns and their C cells each."""
+
+    where: str
+    names: list[str]
+    split: list[str]
+    columns: dict[str, list[str]]
+
+
+def listing(raw, config=None):
+    """The images, by class in the table's order, then by path."""
+    return _listing(raw, table(raw))
+
+
+def semantics(raw, choice):
+    """C x d_a attributes, each column scaled to 0..1, each row to length one. Raises UserError naming a bad cell."""
+    given = table(raw)
+    names, columns = [], []
+    for name, cells in given.columns.items():
+        for title, values in _attribute(given, name, cells):
+            if values.min() == values.max():
+                print(f"{given.where}: '{title}' is the same for every class and is left out", flush=True)
+                continue
+            names.append(title)
+            columns.append((values - values.min()) / (values.max() - values.min()))
+    if not columns:
+        raise UserError(f"{given.where}: no attribute differs between classes; there should be at least one that does")
+    rows = np.stack(columns, axis=1)
+    if empty := [name for name, row in zip(given.names, rows, strict=True) if not row.any()]:
+        raise UserError(
+            f"{given.where}: class '{empty[0]}' has none of the attributes, or the least of each (and {len(empty) - 1} "
+            "more such); give it one that it has"
+        )
+    if alike := [group for group in _groups((row.tobytes() for row in rows), given.names) if len(group) > 1]:
+        print(f"{given.where}: same attributes, so never told apart if unseen: {', '.join(alike[0])}", flush=True)
+    return Semantics(normalised(rows), given.names, names)
+
+
+def splits(raw, config):
+    """Unseen classes as stated or drawn, a stratified test_seen, and drawn validation folds."""
+    given = table(raw)
+    images = _listing(raw, given)
+    present = np.bincount(images.labels, minlength=len(given.names)) > 0
+    unseen = _unseen(given, present, config)
+    _check_attributes(semantics(raw, "attributes"), unseen, given.where)
+    split = np.where(unseen[images.labels], "test_unseen", "trainval").astype("<U11")
+    split[_held_out(raw, images, ~unseen[images.labels], config)] = "test_seen"
+    seen = np.random.default_rng([config.seed, 2]).permutation(np.flatnonzero(~unseen))
+    count = max(1, round(config.val_unseen * len(seen)))
+    if config.folds * count > len(seen) - 1:
+        raise UserError(
+            f"params.yaml: folder.splits: {config.folds} fold(s) of {count} validation classes need more than the "
+            f"{len(seen)} seen classes; ask for fewer"
+        )
+    return Splits(split, [np.sort(seen[i * count : (i + 1) * count]) for i in range(config.folds)])
+
+
+def table(raw):
+    """Read and check classes.csv. Raises UserError naming the line or column."""
+    where = f"{raw}: {TABLE}"
+    data = archives.extract(raw, "classes", TABLE)
+    data = archives.need(raw, "images", TABLE) if data is None else data
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{where}: is not UTF-8 text; save it as 'CSV UTF-8'") from None
+    first = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
+    lines = [(reader.line_num, [_plain(cell) for cell in line]) for line in reader if any(map(str.strip, line))]
+    if len(lines) < 3 or len(lines[0][1]) < 2:
+        raise UserError(f"{where}: should have a header, at least two classes and at least one attribute")
+    header = lines[0][1]
+    if double := [name for name, count in Counter(header).items() if count > 1]:
+        raise UserError(f"{where}: column '{double[0]}' stands twice")
+    for number, cells in lines[1:]:
+        if len(cells) != len(header):
+            raise UserError(f"{where}: line {number} has {len(cells)} cells; the header has {len(header)}")
+        if not cells[0] or cells[0] in (".", "..") or "/" in cells[0]:
+            raise UserError(f"{where}: line {number}: '{cells[0]}' is no name of a class")
+    columns = dict(zip(header, map(list, zip(*(cells for _, cells in lines[1:]), strict=True)), strict=True))
+    names = columns.pop(header[0])
+    if double := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"{where}: class '{double[0]}' stands {names.count(double[0])} times; each should stand once")
+    title = next((name for name in columns if name.lower() == SPLIT), None)
+    stated = [cell.lower() for cell in columns.pop(title)] if title else [""] * len(names)
+    if wrong := [cell for cell in stated if cell not in ("seen", "unseen", *([] if any(stated) else [""]))]:
+        raise UserError(f"{where}: column {title}: '{wrong[0]}' should be seen or unseen, for every class")
+    if not columns:
+        raise UserError(f"{where}: has no attribute column")
+    return Table(where, names, stated, columns)
+
+
+def _plain(text):
+    """Blanks at the ends removed and accents composed: some systems store an accented letter as two characters."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _listing(raw, given):
+    path = archives.find(raw, "images")
+    ids = {name: i for i, name in enumerate(given.names)}
+    rows, strays, others = [], Counter(), Counter()
+    for member in archives.opened(path).names:
+        parts = [_plain(part) for part in member.replace("\\", "/").split("/")]
+        if "images" not in parts[:-2] or parts[-1].startswith(".") or "__MACOSX" in parts:
+            continue
+        inside = parts[parts.index("images") + 1 :]
+        if len(inside) != 2 or not inside[1].lower().endswith(ENDINGS):
+            others[inside[1].rpartition(".")[2].lower() if len(inside) == 2 else "in deeper folders"] += 1
+        elif inside[0] not in ids:
+            strays[inside[0]] += 1
+        else:
+            rows.append((ids[inside[0]], member))
+    if strays:
+        raise UserError(
+            f"{given.where}: has no row for the folder '{min(strays)}' (nor for {len(strays) - 1} more); give each "
+            "folder of images/ one, spelt the same"
+        )
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
+        print(f"{path}: left out, being no {', '.join(ENDINGS)} in images/<class>/: {kinds}", flush=True)
+    if not rows:
+        raise UserError(f"{path}: holds no images/<class>/<image>{ENDINGS[0]}")
+    rows.sort()
+    return Listing(
+        [f"{path.name}/{member}" for _, member in rows], np.array([label for label, _ in rows]), list(given.names)
+    )
+
+
+def _attribute(given, name, cells):
+    """(title, C values) of a column: itself if it holds numbers, else one for each word."""
+    values = [_number(cell) for cell in cells]
+    if all(value is not None for value in values):
+        yield name, np.array(values)
+        return
+    for row, cell in enumerate(cells):
+        if not cell:
+            raise UserError(f"{given.where}: class '{given.names[row]}' has no '{name}'; every cell needs a value")
+    numbers = [row for row, value in enumerate(values) if value is not None]
+    if numbers:
+        row = values.index(None)
+        raise UserError(
+            f"{given.where}: column '{name}' mixes numbers with words: '{cells[row]}' for '{given.names[row]}'"
+        )
+    for word in sorted(set(cells)):
+        yield f"{name}: {word}", np.array([float(cell == word) for cell in cells])
+
+
+def _number(cell):
+    """A finite number, 1 for yes, 0 for no; None for anything else."""
+    try:
+        value = WORDS[cell.lower()] if cell.lower() in WORDS else float(cell)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _unseen(given, present, config):
+    """C bools. Stated ones are taken; else classes without images and a drawn share of the others."""
+    if any(given.split):
+        unseen = np.array([cell == "unseen" for cell in given.split])
+    else:
+        unseen = ~present
+        drawn = np.random.default_rng([config.seed, 0]).permutation(np.flatnonzero(present))
+        unseen[drawn[: max(0, round(config.unseen * len(present)) - int(unseen.sum()))]] = True
+    if bare := np.flatnonzero(~unseen & ~present).tolist():
+        raise UserError(
+            f"{given.where}: class '{given.names[bare[0]]}' is to be seen but has no images (nor have "
+            f"{len(bare) - 1} more); call it unseen, or add images"
+        )
+    if not unseen.any() or unseen.sum() > len(unseen) - 2:
+        raise UserError(
+            f"{given.where}: {int(unseen.sum())} of {len(unseen)} classes would be unseen; there should be at least "
+            "one, and two seen"
+        )
+    return unseen
+
+
+def _held_out(raw, images, seen, config):
+    """Rows of test_seen: a share of each seen class, at least one where it has two; copies of a file stay together."""
+    reader = archives.Images(raw)
+    digests = [
+        hashlib.sha256(reader.read(image)).digest()
+        for image in tqdm(images.images, desc="look for copies", unit="image", disable=None)
+    ]
+    owners = {}
+    for digest, label, image in zip(digests, images.labels, images.images, strict=True):
+        if owners.setdefault(digest, (label, image))[0] != label:
+            raise UserError(f"{raw}: '{image}' and '{owners[digest][1]}' are the same file in two classes; keep one")
+    generator = np.random.default_rng([config.seed, 1])
+    rows = np.flatnonzero(seen)
+    chosen = []
+    for group in _groups(images.labels[rows].tolist(), rows.tolist()):
+        files = _groups((digests[row] for row in group), group)
+        count = min(max(1, round(config.test_seen * len(files))), len(files) - 1)
+        chosen += [row for i in generator.permutation(len(files))[:count] for row in files[i]]
+    if not chosen:
+        raise UserError(f"{raw}: every seen class has one image only; some need two, for training and for testing")
+    return chosen
+
+
+def _groups(keys, values):
+    """Values with the same key together, in order of first appearance."""
+    groups = defaultdict(list)
+    for key, value in zip(keys, values, strict=True):
+        groups[key].append(value)
+    return list(groups.values())
+
+
+def _check_attributes(given, unseen, where):
+    """Raise UserError where an unseen class has no attribute in common with any seen one: nothing leads to it."""
+    shared = given.attributes[unseen] @ given.attributes[~unseen].T
+    if (lost := np.flatnonzero(shared.max(1) == 0)).size:
+        name = given.class_names[np.flatnonzero(unseen)[lost[0]]]
+        raise UserError(
+            f"{where}: unseen class '{name}' has no attribute in common with any seen class (and {lost.size - 1} more "
+            "such); it needs one"
+        )
