@@ -6,7 +6,6 @@ unfused Adam. It takes the same random numbers as the trainer and gives the same
 """
 
 import argparse
-import dataclasses
 import json
 
 import torch
@@ -124,3 +123,168 @@ class PlainLoop:
         self.step(loss, "encoder", "generator")
         terms = {"reconstruction": bce, "kl": kl, "adversarial": adversarial, "cycle_fake": cycle}
         return terms | {"generator_v2s": v2s, "generator_s2v": s2v}
+
+
+def parameters(net):
+    """How many numbers a network holds."""
+    return sum(value.numel() for value in net.parameters())
+
+
+# float32 numbers that cross the memory bus for each parameter of a network that takes a step of Adam: the gradient
+# written; parameter, gradient and both moments read; parameter and both moments written
+ADAM = 1 + 4 + 3
+
+
+def costs(trainer):
+    """What each part of an iteration cannot do without: weights and gradients moved, products multiplied out.
+
+    Activations, a hundredth of the weights, are left out, and so is all that a cache could keep within one product.
+    """
+    n, k = trainer.batch, trainer.config.critic_steps
+    generator, cycle = trainer.model.generator, trainer.model.cycle
+    encoder, critic, fem = trainer.encoder, trainer.critic, trainer.fem
+    d_x = trainer.features.shape[1]
+    of_features = critic.hidden.out_features * d_x
+
+    def product(weights, rows):
+        return roofline.Cost(4 * weights, 2 * rows * weights)
+
+    def learning(net, rows, first):
+        """Forward, gradients of all layers' weights and of the inputs of all but the first, Adam."""
+        p = parameters(net)
+        return product(p, rows) + product(p - parameters(first), rows) + roofline.Cost(4 * ADAM * p, 2 * rows * p)
+
+    def frozen(net, rows):
+        """Forward, and the gradient of the input."""
+        return product(parameters(net), rows) * 2
+
+    p = parameters(critic)
+    penalised = product(p, 2 * n) + product(of_features, n) * 2 + roofline.Cost(4 * ADAM * p, 2 * 3 * n * p)
+    prior = trainer.config.seen_latents == "prior"
+    return {
+        "fakes for the critic": product(parameters(generator) + (0 if prior else parameters(encoder)), k * n),
+        "cycle steps": learning(cycle, n, cycle.hidden[0]) * k,
+        "critic steps": penalised * k,
+        "FEM step": product(parameters(generator), n) + learning(fem, 2 * n, fem.hidden[0]),
+        "generator step": learning(encoder, n, encoder.body[0])
+        + learning(generator, (3 if prior else 2) * n, generator.body[0])
+        + frozen(critic, n)
+        + frozen(cycle, 2 * n)
+        + frozen(fem, 2 * n),
+    }
+
+
+def parts(trainer):
+    """The same parts as functions to be timed, on the random numbers of one iteration."""
+    draws = trainer.draw()
+    x, y = trainer.features[draws.rows], trainer.labels[draws.rows]
+    a = trainer.semantics[y]
+    fake = trainer._critic_fakes(x, a, draws)
+    steps = range(trainer.config.critic_steps)
+    return {
+        "fakes for the critic": lambda: trainer._critic_fakes(x, a, draws),
+        "cycle steps": lambda: [trainer.cycle_step(x[i], a[i]) for i in steps],
+        "critic steps": lambda: [trainer.critic_step(x[i], fake[i], a[i], draws.mix[i]) for i in steps],
+        "FEM step": lambda: trainer.fem_step(x[-1], y[-1], draws),
+        "generator step": lambda: trainer.generator_step(x[-1], y[-1], draws),
+    }
+
+
+def begin(precision, device, images, d_x, d_a, seen, unseen):
+    """A trainer of the full-size networks on made-up data of CUB's sizes."""
+    widths = bsegn.Widths(encoder=4096, generator=4096, critic=4096, cycle1=4096, cycle2=2048, fem=2048)
+    fem = bsegn.Embedding(
+        training="online",
+        weight=0.01,
+        lr=1e-4,
+        temperature=0.05,
+        v2s=True,
+        s2v=True,
+        balance="domain_mean",
+        balance_weight=0.1,
+        centre=False,
+        shared=False,
+        frozen_epochs=1,
+    )
+    config = bsegn.Config(
+        epochs=300,
+        batch=64,
+        lr=1e-4,
+        beta1=0.5,
+        encoder_beta1=0.9,
+        gamma=10.0,
+        penalty=10.0,
+        critic_steps=5,
+        latent=None,
+        seen_latents="encoded",
+        levels=2,
+        synthetic=300,
+        widths=widths,
+        cycle=bsegn.Cycle(weight=0.01, lr=1e-4),
+        fem=fem,
+        classifier=classifier.Config(gzsl_epochs=25, czsl_epochs=25, lr=1e-3, beta1=0.5, batch=64),
+        precision=precision,
+    )
+    generator = torch.Generator().manual_seed(0)
+    semantics = F.normalize(torch.rand(seen + unseen, d_a, generator=generator), dim=1).to(device)
+    labels = torch.randint(seen, (images,), generator=generator)
+    features = torch.rand(images, d_x, generator=generator)
+    problem = Problem(features.to(device), labels.to(device), semantics[:seen], semantics[seen:])
+    model = bsegn.Model(d_x, d_a, seen, unseen, config)
+    return problem, model, model.trainer(problem, 0)
+
+
+def final_share(problem, model, iteration_seconds, device):
+    """Seconds of the final set and classifier over seconds of the whole training, from one classifier epoch."""
+    config = model.config
+
+    def one_epoch():
+        inputs, labels = model.classifier_set(problem, 0)
+        total = model.seen + model.unseen
+        for _ in classifier.epochs(inputs, labels, total, config.classifier, 0, 1, model.expand):
+            pass
+
+    last = roofline.seconds(one_epoch, device, repeats=1, warm=0) * config.classifier.gzsl_epochs
+    training = config.epochs * -(-len(problem.features) // config.batch) * iteration_seconds
+    return last / (last + training)
+
+
+def main():
+    """Time the plain loop and the trainer in turns, in each precision; print the parts, then one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each loop is timed")
+    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
+    for name, value in {"images": 7057, "features": 2048, "semantics": 312, "seen": 150, "unseen": 50}.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    chosen = parser.parse_args()
+    device = torch.device(chosen.device)
+    sizes = chosen.images, chosen.features, chosen.semantics, chosen.seen, chosen.unseen
+    ratio = {}
+    for precision in chosen.precision:
+        problem, model, trainer = begin(precision, device, *sizes)
+        plain = PlainLoop(begin("float32", device, *sizes)[2])
+        loops = {
+            "plain": lambda plain=plain, trainer=trainer: plain.iteration(trainer.draw()),
+            "trainer": lambda trainer=trainer: trainer.run(trainer.draw()),
+        }
+        # the capture of a GPU's graph happens in the calls that do not count
+        took = roofline.interleaved(loops, device, chosen.rounds, warm=5 if device.type == "cuda" else 1)
+        ratio[precision] = round(took["plain"] / took["trainer"], 2)
+        machine = roofline.machine(device, getattr(torch, precision))
+        print(
+            f"{device} {precision}: plain float32 {1e3 * took['plain']:.1f} ms, trainer {1e3 * took['trainer']:.1f} ms"
+        )
+        print(f"  copy {machine.bandwidth / 1e9:.1f} GB/s, products {machine.throughput / 1e9:.0f} G operations/s")
+        cost = costs(trainer)
+        print("  " + roofline.line("iteration", sum(cost.values(), roofline.Cost()), took["trainer"], machine))
+        if device.type == "cpu":
+            for name, seconds in roofline.interleaved(parts(trainer), device, 2, warm=0).items():
+                print("  " + roofline.line(name, cost[name], seconds, machine))
+        share = final_share(problem, model, took["trainer"], device)
+        print(f"  synthesis and classifier: {share:.1%} of a full training", flush=True)
+    print(json.dumps({"ratio": {device.type: ratio}}))
+
+
+if __name__ == "__main__":
+    main()

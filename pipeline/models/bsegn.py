@@ -36,6 +36,7 @@ from torch.nn import functional as F
 
 from pipeline import classifier
 from pipeline.errors import UserError
+from pipeline.models.captured import Captured
 from pipeline.models.scaling import MinMax
 from pipeline.params import AtLeastOne, Positive, Range
 
@@ -416,8 +417,8 @@ class Trainer:
             self.optimisers["fem"] = self._adam(self.fem, config.fem.lr, config.beta1)
         self.uses_cycle = config.cycle.weight > 0 or config.levels > 0 or config.fem.shared
         self.uses_fem = config.fem.training != "off"
-        self._replay = None
-        self._warned = False
+        self._captured = Captured(lambda *draws: self.iteration(Draws(*draws)), self.device)
+        self._length, self._warned = math.inf, False
 
     def _adam(self, net, lr, beta1):
         capturable = self.device.type == "cuda"
@@ -426,12 +427,13 @@ class Trainer:
     def epoch(self):
         """Train one more epoch; the mean of each term over its iterations.
 
-        Raises UserError where a term is not finite or the critic's gradient explodes; says so where it vanishes.
+        Raises UserError where the critic's gradient explodes, and says so where it vanishes. Terms that are not finite
+        are the caller's to notice.
         """
         if self.done == 0 and self.config.fem.training == "frozen":
             self._train_fem_once()
         iterations = math.ceil(len(self.features) / self.batch)
-        total = sum(self._run(self.draw()) for _ in range(iterations))
+        total = sum(self.run(self.draw()) for _ in range(iterations))
         self.done += 1
         terms = dict(zip(TERMS, (total / iterations).tolist(), strict=True))
         self._check(terms)
@@ -447,6 +449,10 @@ class Trainer:
             torch.randn(steps + 4, n, self.model.latent, **where),
             torch.randint(self.model.unseen, (2, n), **where),
         )
+
+    def run(self, draws):
+        """`iteration`, captured where the device can."""
+        return self._captured(*vars(draws).values())
 
     def iteration(self, draws):
         """One iteration of the loop; its terms in the order of TERMS, those of switched-off parts 0."""
@@ -592,9 +598,6 @@ class Trainer:
     def _zero(self):
         return torch.zeros((), device=self.device)
 
-    def _run(self, draws):
-        return self.iteration(draws)
-
     def _has(self, term):
         """Whether the term belongs to a part that is switched on."""
         if term == "cycle_real":
@@ -607,16 +610,17 @@ class Trainer:
         return self.uses_fem or term not in fem
 
     def _check(self, terms):
-        for name, value in terms.items():
-            if not math.isfinite(value):
-                raise UserError(f"bsegn: epoch {self.done}: {name} is {value}; a smaller lr or gamma would be right")
+        """The penalty holds the critic's gradient near length 1, or has failed to."""
         length = terms["gradient_norm"]
         if length > 100:
             raise UserError(
                 f"bsegn: epoch {self.done}: the critic exploded, its gradient is {length:.3g} long where about 1 "
                 "would be right; lower lr, or raise penalty"
             )
-        if length < 0.1 and self.config.gamma and self.config.penalty and not self._warned:
+        # it starts below 0.1 where layers are narrow, and then rises
+        stuck = length < 0.1 and length < 1.01 * self._length
+        self._length = length
+        if stuck and self.config.gamma and self.config.penalty and not self._warned and self.done > 1:
             self._warned = True
             print(
                 f"bsegn: epoch {self.done}: the critic collapsed, its gradient is {length:.3g} long where about 1 "
@@ -644,4 +648,4 @@ class Trainer:
             getattr(self, name).load_state_dict(value)
         for name, value in state["optimisers"].items():
             self.optimisers[name].load_state_dict(value)
-        self._replay = None
+        self._captured.forget()

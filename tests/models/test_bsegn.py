@@ -476,18 +476,15 @@ def test_a_critic_that_explodes_stops_the_training():
 
 def test_a_critic_that_collapses_is_said_once(capsys):
     _, trainer = begin(problem(), config(lr=1e-12))
-    trainer.epoch()
-    trainer.epoch()
+    for _ in range(3):
+        trainer.epoch()
     assert capsys.readouterr().out.count("critic collapsed") == 1
 
 
-def test_a_sound_critic_is_passed_over(capsys):
+def test_a_critic_that_begins_low_and_rises_is_passed_over(capsys):
     _, trainer = begin(problem(), config())
-    with torch.no_grad():
-        trainer.critic.hidden.weight.mul_(20)
-        trainer.critic.out.weight.mul_(3)
-    terms = trainer.epoch()
-    assert 0.1 < terms["gradient_norm"] < 100
+    lengths = [trainer.epoch()["gradient_norm"] for _ in range(4)]
+    assert lengths[0] < 0.1 < lengths[-1]
     assert "critic" not in capsys.readouterr().out
 
 
