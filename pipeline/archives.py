@@ -244,20 +244,27 @@ def find(raw, role):
     return found[0] if found else None
 
 
-def extract(raw, role, tail):
-    """The bytes of the file `tail` of a role: a member of its archive by the end of its path, or the bare file itself.
+def locate(raw, role, tail):
+    """(path, member) of the file `tail` of a role: a member of its archive by the end of its path, or the bare file.
 
-    None where the role's archive holds no such file or the role was not downloaded.
+    The member of a bare file is None. (None, None) where the archive holds no such file or the role is not in raw.
     """
     path = find(raw, role)
     if path is None:
-        return None
+        return None, None
     if kind(path) not in ("zip", "tar"):
         # a bare file is the one that its role is named for
-        return path.read_bytes() if Path(tail).suffix == path.suffix else None
-    archive = opened(path)
-    name = archive.ending(tail)
-    return None if name is None else archive.read(name)
+        return (path if Path(tail).suffix == path.suffix else None), None
+    name = opened(path).ending(tail)
+    return (path, name) if name else (None, None)
+
+
+def extract(raw, role, tail):
+    """The bytes of the file that `locate` finds, or None."""
+    path, member = locate(raw, role, tail)
+    if path is None:
+        return None
+    return path.read_bytes() if member is None else opened(path).read(member)
 
 
 def need(raw, role, tail):

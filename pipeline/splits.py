@@ -1,6 +1,6 @@
 """From a data set's proposed split to its index: the validation split, and the check that nothing leaks."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def check(built):
     seen = _classes(built, split == "trainval")
     _none(_classes(built, split == "test_unseen") & seen, "unseen class", "has images in trainval")
     _none(_classes(built, split == "test_seen") - seen, "class", "is in test_seen but has no image in trainval")
-    _once(built)
+    _apart(built)
     for number, fold in enumerate(built.validation, start=1):
         where = f"in validation fold {number}"
         test = split != "trainval"
@@ -76,21 +76,29 @@ def _none(classes, kind, problem):
         raise UserError(f"split: {kind} '{min(classes)}' {problem} (and {len(classes) - 1} more such)")
 
 
-def _once(built):
-    """No image is listed twice; where rows are parts of images, no part is."""
-    boxes = [()] * len(built.images) if built.boxes is None else [tuple(box) for box in built.boxes.tolist()]
-    counts = Counter(key for key in zip(built.images, boxes, strict=True) if key[0])
-    (image, _), count = counts.most_common(1)[0] if counts else (("", ()), 1)
+def _apart(built):
+    """No image is listed twice, in one part or two. Objects cut out of photographs may share them: see `describe`."""
+    if built.boxes is not None:
+        return
+    image, count = Counter(filter(None, built.images)).most_common(1)[0] if any(built.images) else ("", 1)
     if count > 1:
-        raise UserError(f"split: image '{image}' is listed {count} times; each should stand in one part of the split")
+        parts = sorted({built.split[row] for row, name in enumerate(built.images) if name == image})
+        raise UserError(f"split: image '{image}' is listed {count} times, in {', '.join(parts)}; it should be once")
 
 
 def describe(built):
-    """A line for the log: how many images and classes each part has."""
+    """Lines for the log: how many images and classes each part has, and what the published split lets parts share."""
     parts = ", ".join(
         f"{part} {int((built.split == part).sum()):,} ({len(_classes(built, built.split == part))} classes)"
         for part in index.PARTS
     )
     first = built.validation[0]
     folds = ", ".join(f"{part} {int((first == part).sum()):,}" for part in index.VALIDATION)
-    return f"{len(built.images):,} images: {parts}; {len(built.validation)} validation fold(s), the first: {folds}"
+    text = f"{len(built.images):,} images: {parts}; {len(built.validation)} validation fold(s), the first: {folds}"
+    if built.boxes is not None:
+        homes = defaultdict(set)
+        for image, part in zip(built.images, built.split, strict=True):
+            homes[image].add(part)
+        shared = sum(len(parts) > 1 for image, parts in homes.items() if image)
+        text += f"\n  {shared:,} photographs hold objects of two parts or more, as the split was published"
+    return text

@@ -4,6 +4,7 @@
 one); `res101.mat` gives `features` (d_x x N), `labels` (counted from one) and `image_files` in the same row order.
 """
 
+import functools
 import io
 
 import numpy as np
@@ -90,14 +91,14 @@ def attributes(raw, tail, classes, role="splits"):
 def parts(raw, tail, rows, role="splits"):
     """The part of each of `rows` rows, N strings. Raises UserError unless each row is in exactly one."""
     where, *locations = load(raw, role, tail, *PARTS.values())
+    if (stated := sum(map(np.size, locations))) != rows:
+        raise UserError(f"{where}: splits {stated:,} images, but there are {rows:,}; is one missing, or one too many?")
     split = np.full(rows, "", dtype="<U11")
     for part, values in zip(PARTS, locations, strict=True):
         chosen = ids(where, PARTS[part], values, rows)
         if (split[chosen] != "").any() or len(np.unique(chosen)) != len(chosen):
             raise UserError(f"{where}: a row of '{PARTS[part]}' is in two parts of the split")
         split[chosen] = part
-    if missing := int((split == "").sum()):
-        raise UserError(f"{where}: {missing} of {rows:,} images are in no part of the split; are all images there?")
     return split
 
 
@@ -179,6 +180,15 @@ def _check_classes(raw, folder, labels, names, split, role):
 
 def rows(raw, folder, classes):
     """What res101.mat says of each row: N image names as published, and N class ids."""
+    state = archives.find(raw, _features(raw))
+    stamp = None if state is None else (str(state), state.stat().st_size, state.stat().st_mtime_ns)
+    names, labels = _rows(raw, folder, classes, stamp)
+    return list(names), labels.copy()
+
+
+@functools.lru_cache(maxsize=1)
+def _rows(raw, folder, classes, stamp):
+    # hundreds of MB are unpacked for it, and listing and splits both ask
     where, labels, names = load(raw, _features(raw), f"{folder}/res101.mat", "labels", "image_files")
     labels = ids(where, "labels", labels, classes)
     if np.size(names) != len(labels):
@@ -189,8 +199,9 @@ def rows(raw, folder, classes):
 
 
 def has_rows(raw, folder):
-    """Whether res101.mat is at hand."""
-    return holds(raw, _features(raw), f"{folder}/res101.mat", "image_files")
+    """Whether res101.mat is at hand: on its own, or in the archive of the splits."""
+    path, member = archives.locate(raw, _features(raw), f"{folder}/res101.mat")
+    return path is not None and (member is not None or _features(raw) == "features")
 
 
 def check_rows(raw, folder, names, labels, classes):

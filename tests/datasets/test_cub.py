@@ -1,0 +1,116 @@
+"""CUB, from an archive of the published layout with its real annotations, to exact splits and semantics."""
+
+import numpy as np
+import pytest
+import scipy.io
+
+from pipeline import archives
+from pipeline.datasets import cub
+from pipeline.errors import UserError
+from tests.datasets import published
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    published.needs("CUB_200_2011", "xlsa17/CUB", "cvpr18xian/CUB/sent_splits.mat")
+    folder = tmp_path_factory.mktemp("cub")
+    source = published.SHARED / "CUB_200_2011"
+    members = {f"CUB_200_2011/{path.relative_to(source)}": path.read_bytes() for path in source.rglob("*.txt")}
+    members["attributes.txt"] = "".join(f"{i} has_part::kind_{i}\n" for i in range(1, 313)).encode()
+    # in the order of images.txt, which is not that of the published rows
+    for line in (source / "images.txt").read_text().splitlines():
+        members[f"CUB_200_2011/images/{line.split()[1]}"] = published.pixel()
+    published.tgz(folder / "CUB_200_2011.tgz", members)
+    published.xlsa17(folder / "xlsa17.zip", "CUB")
+    return published.fill(
+        folder / "raw",
+        images=folder / "CUB_200_2011.tgz",
+        splits=folder / "xlsa17.zip",
+        sentences=published.SHARED / "cvpr18xian/CUB/sent_splits.mat",
+    )
+
+
+def test_rows_are_the_published_ones_and_every_image_can_be_read(raw):
+    index = published.built(cub, raw)
+    names = published.image_files("CUB")
+    assert index.images == [f"images.tar/CUB_200_2011/images/{name}" for name in names]
+    assert index.class_names == [name.split("/")[0] for name in names]
+    reader = archives.Images(raw)
+    assert {reader.read(image) for image in index.images} == {published.pixel()}
+
+
+def test_split_and_folds_are_the_published_ones(raw):
+    index = published.built(cub, raw)
+    published.assert_split_as_published(index, "CUB", published.att_splits("CUB"))
+    published.assert_folds_as_published(index, "CUB")
+
+
+def test_attributes_equal_the_published_matrix(raw):
+    built = cub.semantics(raw, "attributes")
+    difference = np.abs(built.attributes - published.att_splits("CUB")["att"].T).max()
+    print(f"largest difference of CUB's attributes: {difference:.1e}")
+    assert difference < 1e-12
+    assert built.class_names[0] == "002.Laysan_Albatross"
+    assert built.attribute_names[0] == "has_part::kind_1"
+    assert len(built.attribute_names) == 312
+    assert np.abs(cub.semantics(raw, "published").attributes - built.attributes).max() < 1e-12
+
+
+def test_sentences_are_the_published_embeddings_at_length_one(raw):
+    built = cub.semantics(raw, "sentences")
+    stated = scipy.io.loadmat(published.SHARED / "cvpr18xian/CUB/sent_splits.mat")["att"].T
+    assert built.attributes.shape == (200, 1024)
+    assert np.abs(built.attributes - stated / np.linalg.norm(stated, axis=1, keepdims=True)).max() < 1e-12
+
+
+def test_validation_classes_agree_with_the_rows_that_the_sentences_file_lists(raw):
+    """`val_loc` covers test_seen too; within trainval it is the val_unseen of the first fold."""
+    index = published.built(cub, raw)
+    rows = scipy.io.loadmat(published.SHARED / "cvpr18xian/CUB/sent_splits.mat")["val_loc"].ravel().astype(int) - 1
+    assert (index.split[rows] == "test_seen").any()
+    inside = rows[index.split[rows] == "trainval"]
+    np.testing.assert_array_equal(np.sort(inside), np.flatnonzero(index.validation[0] == "val_unseen"))
+
+
+@pytest.fixture(scope="module")
+def with_features(tmp_path_factory):
+    """Annotations without images, and features, given as loose files and folders."""
+    published.needs("CUB_200_2011", "xlsa17/CUB/res101.mat")
+    shared = published.SHARED
+    return published.fill(
+        tmp_path_factory.mktemp("cub") / "raw",
+        "published",
+        images=shared / "CUB_200_2011",
+        splits=shared / "xlsa17",
+        features=shared / "xlsa17/CUB/res101.mat",
+    )
+
+
+def test_published_features_come_row_by_row(with_features):
+    features = cub.published(with_features)
+    content = scipy.io.loadmat(published.SHARED / "xlsa17/CUB/res101.mat")
+    assert features.dtype == np.float32
+    assert features.flags.c_contiguous
+    np.testing.assert_array_equal(features, content["features"].T)
+    index = published.built(cub, with_features)
+    np.testing.assert_array_equal(index.labels, content["labels"].ravel() - 1)
+    assert index.images == [""] * 11788
+
+
+def test_published_features_come_out_of_the_zip(with_features, tmp_path):
+    published.xlsa17(tmp_path / "xlsa17.zip", "CUB", published.SHARED / "xlsa17/CUB/res101.mat")
+    raw = published.fill(
+        tmp_path / "raw", "published", images=published.SHARED / "CUB_200_2011", splits=tmp_path / "xlsa17.zip"
+    )
+    np.testing.assert_array_equal(cub.published(raw), cub.published(with_features))
+
+
+def test_an_image_that_is_missing_is_named(raw, tmp_path):
+    source = published.SHARED / "CUB_200_2011"
+    members = {f"CUB_200_2011/{path.relative_to(source)}": path.read_bytes() for path in source.rglob("*.txt")}
+    members |= {f"CUB_200_2011/images/{name}": b"" for name in published.image_files("CUB")[:-2]}
+    published.tgz(tmp_path / "CUB_200_2011.tar", members, compressed=False)
+    published.xlsa17(tmp_path / "xlsa17.zip", "CUB")
+    raw = published.fill(tmp_path / "raw", images=tmp_path / "CUB_200_2011.tar", splits=tmp_path / "xlsa17.zip")
+    with pytest.raises(UserError, match=r"lacks 2 of 11,788 images, 'CUB_200_2011/images/200\.Common_Yellowthroat"):
+        cub.listing(raw)
