@@ -25,9 +25,11 @@ def check(semantics):
     if semantics.attribute_names and len(semantics.attribute_names) != rows.shape[1]:
         raise UserError(f"semantics: {len(semantics.attribute_names)} attribute names for {rows.shape[1]} columns")
     for name, row in zip(names, rows, strict=True):
+        if not row.any():
+            raise UserError(f"semantics: class '{name}' has no attribute set; it needs one to be told from others")
         if not np.isfinite(row).all():
             raise UserError(f"semantics: class '{name}' has a value that is not finite")
         if abs(np.linalg.norm(row) - 1) > 1e-9:
-            raise UserError(f"semantics: class '{name}' has no attribute set, so it cannot be told from any other")
+            raise UserError(f"semantics: class '{name}' has a row of length {np.linalg.norm(row):.6g}; it should be 1")
     if len(set(names)) != len(names):
         raise UserError(f"semantics: class '{next(n for n in names if names.count(n) > 1)}' stands twice")

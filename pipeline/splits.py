@@ -56,8 +56,9 @@ def check(built):
         where = f"in validation fold {number}"
         test = split != "trainval"
         if (fold[test] != "").any() or not np.isin(fold[~test], index.VALIDATION).all():
-            row = int(np.flatnonzero((fold != "") & test)[0]) if (fold[test] != "").any() else -1
-            raise UserError(f"split: {where} test row {row} takes part or a trainval row has no part")
+            row = int(np.flatnonzero(np.where(test, fold != "", ~np.isin(fold, index.VALIDATION)))[0])
+            problem = "test row {} takes part" if test[row] else "trainval row {} has no part"
+            raise UserError(f"split: {where} {problem.format(row)}")
         learnt = _classes(built, fold == "train")
         _none(_classes(built, fold == "val_unseen") & learnt, "class", f"{where} is val_unseen and in train")
         _none(_classes(built, fold == "val_seen") - learnt, "class", f"{where} is val_seen but not in train")

@@ -211,6 +211,16 @@ def test_files_are_found_by_role_and_end_of_path(tmp_path):
         archives.need(tmp_path, "splits", "APY/att_splits.mat")
 
 
+def test_images_are_addressed_below_whatever_folder_holds_them(archive):
+    names = [name.removeprefix("images/") for name in reversed(CONTENT)]
+    found = archives.addresses(archive.parent, "images", names)
+    assert found == [f"{archive.name}/images/{name}" for name in names]
+    assert archives.addresses(archive.parent, "images", ["class 9/none.jpg"]) == [""]
+    assert archives.addresses(archive.parent, "photographs", names) == [""] * len(names)
+    with pytest.raises(UserError, match=r"lacks 2 of 42 images, 'images/class 9/a\.jpg' first"):
+        archives.addresses(archive.parent, "images", [*names, "class 9/a.jpg", "class 9/b.jpg"])
+
+
 LARGE = """
 import multiprocessing, resource, sys
 from pipeline import archives

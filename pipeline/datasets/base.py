@@ -89,6 +89,7 @@ class Holdout:
 
 
 def normalised(rows):
-    """Rows divided by their Euclidean length (C x d_a, float64)."""
+    """Rows divided by their Euclidean length (C x d_a, float64); a row of zeros stays, for the check to name."""
     rows = np.asarray(rows, dtype=np.float64)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(lengths > 0, lengths, 1)

@@ -7,8 +7,10 @@ unseen; every other column is an attribute:
     Barn Owl,seen,29,yes,rodents
     Common Swift,unseen,17,no,insects
 
-Numbers are scaled to 0..1 over the classes, so that millimetres do not outweigh shares; yes and no are 1 and 0; a
-column of words becomes one attribute a word. Rows then have length one, as everywhere.
+A column whose least number is 0 says how strongly an attribute is there, and is divided by its largest; yes and no are
+1 and 0. Other numbers are measurements, which no class lacks: they are scaled to 0..1 and become two attributes, one
+that grows with them (`wing length: large`) and one that falls (`wing length: small`), or a class with short wings would
+have nothing to show. A column of words becomes one attribute a word. Rows then have length one, as everywhere.
 """
 
 import csv
@@ -73,23 +75,23 @@ def listing(raw, config=None):
 
 
 def semantics(raw, choice):
-    """C x d_a attributes, each column scaled to 0..1, each row to length one. Raises UserError naming a bad cell."""
+    """C x d_a attributes, each from 0 to 1, then each row of length one. Raises UserError naming a bad cell."""
     given = table(raw)
     names, columns = [], []
     for name, cells in given.columns.items():
+        if len({cell if _number(cell) is None else _number(cell) for cell in cells}) == 1:
+            print(f"{given.where}: '{name}' is the same for every class and is left out", flush=True)
+            continue
         for title, values in _attribute(given, name, cells):
-            if values.min() == values.max():
-                print(f"{given.where}: '{title}' is the same for every class and is left out", flush=True)
-                continue
             names.append(title)
-            columns.append((values - values.min()) / (values.max() - values.min()))
+            columns.append(values)
     if not columns:
         raise UserError(f"{given.where}: no attribute differs between classes; there should be at least one that does")
     rows = np.stack(columns, axis=1)
     if empty := [name for name, row in zip(given.names, rows, strict=True) if not row.any()]:
         raise UserError(
-            f"{given.where}: class '{empty[0]}' has none of the attributes, or the least of each (and {len(empty) - 1} "
-            "more such); give it one that it has"
+            f"{given.where}: class '{empty[0]}' has none of the attributes (and {len(empty) - 1} more such); give it "
+            "one that it has"
         )
     if alike := [group for group in _groups((row.tobytes() for row in rows), given.names) if len(group) > 1]:
         print(f"{given.where}: same attributes, so never told apart if unseen: {', '.join(alike[0])}", flush=True)
@@ -187,16 +189,21 @@ def _listing(raw, given):
 
 
 def _attribute(given, name, cells):
-    """(title, C values) of a column: itself if it holds numbers, else one for each word."""
+    """(title, C values from 0 to 1) of each attribute that a column makes; see above."""
     values = [_number(cell) for cell in cells]
-    if all(value is not None for value in values):
-        yield name, np.array(values)
+    if None not in values:
+        values = np.array(values)
+        if values.min() == 0:
+            yield name, values / values.max()
+        else:
+            share = (values - values.min()) / (values.max() - values.min())
+            yield f"{name}: large", share
+            yield f"{name}: small", 1 - share
         return
     for row, cell in enumerate(cells):
         if not cell:
             raise UserError(f"{given.where}: class '{given.names[row]}' has no '{name}'; every cell needs a value")
-    numbers = [row for row, value in enumerate(values) if value is not None]
-    if numbers:
+    if any(value is not None for value in values):
         row = values.index(None)
         raise UserError(
             f"{given.where}: column '{name}' mixes numbers with words: '{cells[row]}' for '{given.names[row]}'"

@@ -1,5 +1,6 @@
 """APY, from archives of the published layout: real rows and classes that fit the split; boxes are made up."""
 
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -39,7 +40,7 @@ def lines(names, classes, start):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def raw(tmp_path_factory):
     published.needs("xlsa17/APY")
     folder = tmp_path_factory.mktemp("apy")
     names = published.image_files("APY")
@@ -53,22 +54,13 @@ def folder(tmp_path_factory):
     published.tgz(folder / "VOCtrainval.tar", dict.fromkeys(pascal, published.pixel()), compressed=False)
     published.tgz(folder / "ayahoo_test_images.tar.gz", dict.fromkeys(yahoo, published.pixel()))
     published.xlsa17(folder / "xlsa17.zip", "APY")
-    return folder
-
-
-def fill(folder, raw, **more):
     return published.fill(
-        raw,
+        folder / "raw",
         pascal=folder / "VOCtrainval.tar",
         yahoo=folder / "ayahoo_test_images.tar.gz",
         annotations=folder / "attribute_data.tar.gz",
-        **{"splits": folder / "xlsa17.zip"} | more,
+        splits=folder / "xlsa17.zip",
     )
-
-
-@pytest.fixture(scope="module")
-def raw(folder):
-    return fill(folder, folder / "raw")
 
 
 def test_rows_split_and_folds_are_the_published_ones(raw):
@@ -95,12 +87,13 @@ def test_semantics_are_the_published_matrix(raw):
     assert built.attribute_names[63] == "attribute 63"
 
 
-def test_with_features_boxes_are_joined_by_photograph_and_class(folder, raw, tmp_path):
+def test_with_features_boxes_are_joined_by_photograph_and_class(raw, tmp_path):
     """The features' rows decide the order; here they are the lists' rows turned round."""
     names = published.image_files("APY")
     listing = apy.listing(raw)
-    published.res101(tmp_path / "res101.mat", listing.labels[::-1] + 1, [f"/x/{name}" for name in names[::-1]])
-    other = apy.listing(fill(folder, tmp_path / "raw", wanted="published", features=tmp_path / "res101.mat"))
+    shutil.copytree(raw, tmp_path / "raw")
+    published.res101(tmp_path / "raw/features.mat", listing.labels[::-1] + 1, [f"/x/{name}" for name in names[::-1]])
+    other = apy.listing(tmp_path / "raw")
     assert other.images == listing.images[::-1]
     np.testing.assert_array_equal(other.labels, listing.labels[::-1])
     times = Counter(names)
@@ -108,11 +101,11 @@ def test_with_features_boxes_are_joined_by_photograph_and_class(folder, raw, tmp
     np.testing.assert_array_equal(other.boxes[::-1][single], listing.boxes[single])
 
 
-def test_an_object_in_no_list_is_named(folder, raw, tmp_path):
+def test_an_object_in_no_list_is_named(raw, tmp_path):
     names = published.image_files("APY")
     labels = apy.listing(raw).labels + 1
     labels[5] = labels[5] % 32 + 1
-    published.res101(tmp_path / "res101.mat", labels, names)
-    other = fill(folder, tmp_path / "raw", wanted="published", features=tmp_path / "res101.mat")
+    shutil.copytree(raw, tmp_path / "raw")
+    published.res101(tmp_path / "raw/features.mat", labels, names)
     with pytest.raises(UserError, match="is in no list of objects"):
-        apy.listing(other)
+        apy.listing(tmp_path / "raw")
