@@ -86,6 +86,8 @@ def _rows(raw, classes):
     if not xlsa17.has_rows(raw, "APY"):
         return names, labels, boxes
     files, found = xlsa17.rows(raw, "APY", len(classes))
+    if "" in files:
+        raise UserError(f"{raw}: APY/res101.mat names no image_files, so its rows' boxes cannot be found")
     waiting = defaultdict(list)
     for name, label, box in zip(names, labels, boxes, strict=True):
         waiting[name, label].append(box)

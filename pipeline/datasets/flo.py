@@ -38,6 +38,7 @@ class SplitConfig(Holdout):
 def listing(raw, config=None):
     """The images by number, in the order of setid.mat."""
     names, labels = _rows(raw)
+    names = [f"jpg/{name}" for name in names]
     return Listing(archives.addresses(raw, "images", names), labels, class_names())
 
 
@@ -69,4 +70,4 @@ def _rows(raw):
     order = xlsa17.ids(where, "trnid, valid, tstid", np.concatenate([np.ravel(part) for part in numbers]), len(labels))
     if len(order) != len(labels) or len(np.unique(order)) != len(labels):
         raise UserError(f"{where}: trnid, valid and tstid should name each of the {len(labels):,} images once")
-    return [f"jpg/image_{number + 1:05d}.jpg" for number in order], labels[order]
+    return [f"image_{number + 1:05d}.jpg" for number in order], labels[order]

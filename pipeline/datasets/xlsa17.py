@@ -179,7 +179,7 @@ def _check_classes(raw, folder, labels, names, split, role):
 
 
 def rows(raw, folder, classes):
-    """What res101.mat says of each row: N image names as published, and N class ids."""
+    """What res101.mat says of each row: N image names as published ("" where it names none), and N class ids."""
     state = archives.find(raw, _features(raw))
     stamp = None if state is None else (str(state), state.stat().st_size, state.stat().st_mtime_ns)
     names, labels = _rows(raw, folder, classes, stamp)
@@ -189,13 +189,18 @@ def rows(raw, folder, classes):
 @functools.lru_cache(maxsize=1)
 def _rows(raw, folder, classes, stamp):
     # hundreds of MB are unpacked for it, and listing and splits both ask
-    where, labels, names = load(raw, _features(raw), f"{folder}/res101.mat", "labels", "image_files")
+    role, tail = _features(raw), f"{folder}/res101.mat"
+    where, labels = load(raw, role, tail, "labels")
     labels = ids(where, "labels", labels, classes)
-    if np.size(names) != len(labels):
-        raise UserError(f"{where}: {np.size(names)} image_files for {len(labels)} labels")
+    names = [""] * len(labels)
+    if holds(raw, role, tail, "image_files"):
+        _, cells = load(raw, role, tail, "image_files")
+        names = [name.replace("\\", "/") for name in texts(cells)]
+    if len(names) != len(labels):
+        raise UserError(f"{where}: {len(names)} image_files for {len(labels)} labels")
     if len(np.unique(labels)) != classes:
         raise UserError(f"{where}: only {len(np.unique(labels))} of {classes} classes occur in 'labels'")
-    return [name.replace("\\", "/") for name in texts(names)], labels
+    return names, labels
 
 
 def has_rows(raw, folder):
@@ -211,7 +216,7 @@ def check_rows(raw, folder, names, labels, classes):
     if len(found) != len(labels):
         raise UserError(f"{where}: has {len(found):,} rows; the data set has {len(labels):,} images")
     for row, (file, name) in enumerate(zip(files, names, strict=True)):
-        if name and file != name and not file.endswith("/" + name):
+        if name and file and file != name and not file.endswith("/" + name):
             raise UserError(f"{where}: row {row} is '{file}' where '{name}' is expected; the row order is another")
     if (found != labels).any():
         row = int(np.flatnonzero(found != labels)[0])

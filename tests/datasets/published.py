@@ -67,7 +67,7 @@ def tgz(path, members, compressed=True):
 
 def zipped(path, members):
     """Write a .zip of name -> bytes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         for name, content in members.items():
             file.writestr(name, content)
 

@@ -76,7 +76,7 @@ def test_published_features_are_checked_by_image_number(raw, tmp_path):
     np.testing.assert_allclose(flo.published(other), features.T, rtol=1e-6)
     published.res101(tmp_path / "res101.mat", listing.labels + 1, names[::-1])
     other = published.fill(tmp_path / "raw", "published", **loose, features=tmp_path / "res101.mat")
-    with pytest.raises(UserError, match=r"row 0 is .* where 'jpg/image_06765\.jpg' is expected"):
+    with pytest.raises(UserError, match=r"row 0 is .* where 'image_06765\.jpg' is expected"):
         flo.published(other)
 
 

@@ -130,6 +130,12 @@ def test_features_of_other_rows_are_refused(tmp_path, changes, message):
         xlsa17.published(features(raw_of(tmp_path), **changes), "TOY", NAMES, LABELS, 4)
 
 
+def test_features_without_names_are_checked_by_class(tmp_path):
+    raw = raw_of(tmp_path)
+    (raw / "features.mat").write_bytes(mat(features=np.ones((5, 11)), labels=LABELS[:, None] + 1))
+    assert xlsa17.published(raw, "TOY", NAMES, LABELS, 4).shape == (11, 5)
+
+
 def test_a_split_is_compared_with_the_features_rows_where_they_are_at_hand(tmp_path):
     with pytest.raises(UserError, match="the row order is another"):
         splits(features(raw_of(tmp_path), names=NAMES[::-1]))
