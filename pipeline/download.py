@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import requests
+import urllib3
 from tqdm import tqdm
 
 from pipeline import archives, files
@@ -228,7 +229,7 @@ def _request(url, part, pinned):
                 received = _receive(response, url, part, start, total)
     except _Interrupted:
         raise
-    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+    except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
         now = part.stat().st_size if part.exists() else 0
         raise _Interrupted(_reason(error), max(0, now - have)) from None
     except requests.RequestException as error:
@@ -293,7 +294,8 @@ def _receive(response, url, part, start, total):
     ):
         out.seek(start)
         out.truncate()
-        for block in response.iter_content(BLOCK):
+        # some servers call a .tgz an encoding of a .tar: its bytes are wanted as they are
+        for block in response.raw.stream(BLOCK, decode_content=False):
             out.write(block)
             received += len(block)
             bar.update(len(block))
@@ -307,7 +309,7 @@ def _discard(part):
 
 def _reason(error):
     """A network error in a few words, without the library's object dump."""
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
         return "no answer in time"
     text = str(error)
     for sign, words in (

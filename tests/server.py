@@ -14,7 +14,7 @@ class Site:
 
     ranges: answer Range requests; status: path -> an error to answer with; breaks: how many bytes to send of each of
     the next answers before the connection is cut; pause: seconds to wait after each 64 KiB; log: (path, first byte
-    asked for, bytes sent) of each answer; etag: path -> version of the file
+    asked for, bytes sent) of each answer; etag: path -> version of the file; encoding: the Content-Encoding it claims
     """
 
     files: dict
@@ -23,6 +23,7 @@ class Site:
     breaks: list = field(default_factory=list)
     pause: float = 0.0
     etag: dict = field(default_factory=dict)
+    encoding: str = ""
     log: list = field(default_factory=list)
     url: str = ""
 
@@ -76,6 +77,8 @@ def answer(handler, site):
         handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
     handler.send_header("Content-Length", str(len(data) - start))
     handler.send_header("ETag", tag)
+    if site.encoding:
+        handler.send_header("Content-Encoding", site.encoding)
     handler.end_headers()
     end = min(len(data), start + site.breaks.pop(0)) if site.breaks else len(data)
     sent = start

@@ -151,6 +151,11 @@ def test_local_paths_and_file_urls(tmp_path, form):
         obtain(tmp_path / "store", form.format(path=tmp_path / "none.mat"))
 
 
+def test_a_server_that_calls_a_tgz_an_encoded_tar_changes_no_byte(tmp_path):
+    with serving({"a.tgz": DATA_TGZ}, encoding="x-gzip") as site:
+        assert obtain(tmp_path, f"{site.url}/a.tgz").read_bytes() == DATA_TGZ
+
+
 def test_two_at_once_fetch_once(tmp_path):
     with serving({"a.tgz": DATA}, pause=0.005) as site:
         running = [start(site, tmp_path) for _ in range(3)]

@@ -6,6 +6,7 @@ one); `res101.mat` gives `features` (d_x x N), `labels` (counted from one) and `
 
 import functools
 import io
+import math
 
 import numpy as np
 
@@ -15,18 +16,23 @@ from pipeline.errors import UserError
 
 PARTS = {"trainval": "trainval_loc", "test_seen": "test_seen_loc", "test_unseen": "test_unseen_loc"}
 PUBLISHED_WIDTH = 2048
+# the largest published array, AWA2's features, has 76 million
+MOST_VALUES = 500_000_000
 
 
 def load(raw, role, tail, *keys):
-    """The arrays `keys` of a .mat file in raw, with its readable name first; see `archives.extract`.
+    """The name of a .mat file in raw for messages, then its arrays `keys`; see `archives.extract`.
 
-    Raises UserError where the file or a key is missing. Numeric arrays must be finite.
+    Raises UserError where the file or a key is missing, or where numbers are not finite.
     """
     import scipy.io
 
     where = f"{raw}/{role}: {tail}"
     data = archives.need(raw, role, tail)
     try:
+        for name, shape, _ in scipy.io.whosmat(io.BytesIO(data)):
+            if name in keys and math.prod(shape) > MOST_VALUES:
+                raise ValueError(f"'{name}' claims to be {shape}, more than {MOST_VALUES:,} values")
         # structs and function handles are of no use here; only the named variables are parsed
         content = scipy.io.loadmat(io.BytesIO(data), variable_names=list(keys))
     except Exception as error:  # the parser raises whatever a damaged file leads it to

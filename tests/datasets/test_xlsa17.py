@@ -101,6 +101,12 @@ def test_missing_keys_and_damaged_files_are_named(tmp_path):
         xlsa17.attributes(raw_of(tmp_path, att_splits(att=np.full((5, 4), np.nan))), "TOY/att_splits.mat", 4)
 
 
+def test_an_absurdly_large_array_is_refused_before_it_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(xlsa17, "MOST_VALUES", 10)
+    with pytest.raises(UserError, match=r"'att' claims to be \(5, 4\), more than 10 values"):
+        xlsa17.attributes(raw_of(tmp_path), "TOY/att_splits.mat", 4)
+
+
 def features(folder, labels=LABELS + 1, names=NAMES, **changes):
     published.res101(folder / "features.mat", labels, [f"/data/{name}" for name in names], **changes)
     return folder
