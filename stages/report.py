@@ -3,9 +3,9 @@
 from itertools import chain
 from pathlib import Path
 
-from pipeline import data, files, params
+from pipeline import files, params
 from pipeline.errors import one_line
-from pipeline.report import aggregate, page
+from pipeline.report import aggregate, contents, page
 
 
 @one_line
@@ -20,7 +20,7 @@ def main():
     files.write_json(out / "metrics.json", {name: aggregate.summary(of_set) for name, of_set in runs.items()})
     for name, rows in aggregate.plots(list(chain(*runs.values()))).items():
         files.write_csv(out / "plots" / f"{name}.csv", rows)
-    sets = {name: (of_set, data.load(f"data/{name}")) for name, of_set in runs.items()}
+    sets = [contents.gather(name, of_set) for name, of_set in runs.items()]
     with files.replacing(out / "report.html", "w") as file:
         file.write(page.page(model, sets))
     print(f"report: {model} on {', '.join(datasets)} in {out / 'report.html'}", flush=True)

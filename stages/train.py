@@ -1,5 +1,7 @@
 """Train on all of trainval for the epochs that validation chose."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 from safetensors.torch import save
@@ -29,7 +31,8 @@ def main():
     tensors, history = protocol.train(task, module, config, chosen, args.seed, label, checkpoint)
     files.write_csv(out / "history.csv", history)
     with files.replacing(out / "model.safetensors") as file:
-        file.write(save(tensors, {"model": model}))
+        # with its config the file says all that rebuilding the model takes, whatever params.yaml says by then
+        file.write(save(tensors, {"model": model, "config": json.dumps(dataclasses.asdict(config))}))
     checkpoint.remove()
 
 

@@ -51,9 +51,10 @@ def selection(runs):
     """Figures on validation by epoch: H of every seed, T1, U and S of the first; the chosen epochs marked."""
     sweeps = [aggregate.best_by_epoch(run) for run in runs]
     last = max(row["epoch"] for sweep in sweeps for row in sweep)
+    first = min(row["epoch"] for sweep in sweeps for row in sweep)
     top = max(row[name] for sweep in sweeps for row in sweep for name in ("T1", "U", "S", "H"))
-    plot = svg.Plot("Validation by epoch", (min(1, last - 1), last), (0, svg.nice(0, top or 1)[1]))
-    plot.axes("epoch", "accuracy on validation (%)")
+    plot = svg.Plot("Validation by epoch", (min(first, last - 1), last), (0, svg.nice(0, top or 1)[1]))
+    plot.axes("epoch", "accuracy on validation (%)", [tick for tick in svg.ticks(*plot.x) if tick == int(tick)])
     for name, kind in (("T1", "t1"), ("U", "unseen"), ("S", "seen")):
         plot.line([(row["epoch"], row[name]) for row in sweeps[0]], kind)
     for run, sweep in reversed(list(zip(runs, sweeps, strict=True))):
@@ -129,7 +130,7 @@ def confusion(run, protocol="czsl"):
     if named:
         for name, i in place.items():
             place = f'x="{left - 5}" y="{4 + (i + 0.5) * cell + 3.5:.1f}"'
-            plot.add(f'<text class="tick" {place} text-anchor="end">{svg.escape(shorten(name, 25))}</text>')
+            plot.add(f'<text class="tick" {place} text-anchor="end">{svg.escape(shorten(name, 24))}</text>')
     else:
         middle = f"translate(14 {4 + side / 2:.0f}) rotate(-90)"
         plot.add(f'<text class="name" transform="{middle}" text-anchor="middle">true class</text>')
@@ -138,6 +139,52 @@ def confusion(run, protocol="czsl"):
     return str(plot)
 
 
+def clouds(drawn, shown, kind):
+    """The clouds `shown` of an `embedding.Map`, on axes that all its clouds share.
+
+    Dots are test images, crosses samples; a numbered disc stands at the mean of each class's images, and a line leads
+    from it to the ring at the mean of its samples. For a model without samples the cross is the class's semantics.
+    """
+    points = [point for cloud in (*drawn.unseen, *drawn.seen) for set_ in (cloud.real, cloud.made) for point in set_]
+    (left, bottom), (right, top) = (f(zip(*points, strict=True)) for f in (_least, _most))
+    pad_x, pad_y = 0.04 * (right - left), 0.04 * (top - bottom)
+    plot = svg.Plot(
+        f"Map of {kind} classes", (left - pad_x, right + pad_x), (bottom - pad_y, top + pad_y), 440, 400, (4, 4, 24, 24)
+    )
+    plot.add(f'<rect class="sheet" x="24" y="4" width="{440 - 28}" height="{400 - 28}"/>')
+    names = [f"axis {i + 1}, {100 * share:.0f} % of the images' variance" for i, share in enumerate(drawn.shares)]
+    plot.add(f'<text class="name" x="230" y="394" text-anchor="middle">{names[0]}</text>')
+    plot.add(f'<text class="name" transform="translate(14 190) rotate(-90)" text-anchor="middle">{names[1]}</text>')
+    single = drawn.kind == "semantics"
+    for i, cloud in enumerate(shown):
+        for point in cloud.made:
+            plot.cross(*point, f"c{i}{'' if single else ' thin'}", 6 if single else 2.5, cloud.name)
+        for point in cloud.real:
+            plot.dot(*point, f"c{i} cloud", 3, cloud.name)
+    for i, cloud in enumerate(shown):
+        if not len(cloud.real):
+            continue
+        centre = cloud.real.mean(0)
+        if not single and len(cloud.made):
+            made = cloud.made.mean(0)
+            plot.line([centre, made], f"c{i} link")
+            plot.dot(*made, f"c{i} ring", 5, f"{cloud.name}: mean of its samples")
+        plot.dot(*centre, f"c{i} badge", 8.5, f"{cloud.name}: mean of its test images")
+        plot.text(*centre, str(i + 1), "digit", "middle", dy=4)
+    return str(plot)
+
+
+def _least(columns):
+    return [min(column) for column in columns]
+
+
+def _most(columns):
+    return [max(column) for column in columns]
+
+
 def shorten(name, most):
-    """A class's name cut to `most` characters."""
-    return name if len(name) <= most else name[: most - 1] + "…"
+    """A class's name in `most` characters: beginnings and ends tell classes apart, so the middle is left out."""
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}…{name[-end:]}"

@@ -1,35 +1,25 @@
 """The page: one HTML file that holds everything it shows and asks no network for anything."""
 
-import math
+import datetime
 import string
 from html import escape
 from pathlib import Path
 
-import numpy as np
+import yaml
 
 from pipeline import files
 from pipeline.protocol import FIGURES
-from pipeline.report import figures
+from pipeline.report import provenance, sections
 from pipeline.report.statistics import spread
 
 HERE = Path(__file__).parent
 NONE = "\N{EN DASH}"
 NAMES = {"hsva": "HSVA", "bsegn": "BSeGN", "eszsl": "ESZSL"}
-SETS = {
-    "shapes": "Shapes",
-    "cub": "CUB",
-    "sun": "SUN",
-    "awa1": "AWA1",
-    "awa2": "AWA2",
-    "apy": "APY",
-    "flo": "FLO",
-    "folder": "Own data",
-}
 
 
 def page(model, sets):
-    """The whole report as HTML. `sets`: data set -> (its runs, one a seed; its `pipeline.data.Benchmark`)."""
-    names = ", ".join(SETS[name] for name in sets)
+    """The whole report as HTML. `sets`: a `Shown` a data set."""
+    names = ", ".join(sections.SETS[shown.name] for shown in sets)
     body = [
         f"<header><h1>{NAMES[model]} on {names}</h1>",
         '<p class="lead">Generalised zero-shot learning: trained on images of seen classes, judged on images of seen'
@@ -37,7 +27,8 @@ def page(model, sets):
         _navigation(sets),
         "</header>",
         headline(model, sets),
-        *(section(name, *of_set) for name, of_set in sets.items()),
+        *(sections.section(shown) for shown in sets),
+        what_ran(model, sets),
     ]
     template = string.Template((HERE / "page.html").read_text(encoding="utf-8"))
     style = (HERE / "style.css").read_text(encoding="utf-8")
@@ -45,26 +36,23 @@ def page(model, sets):
 
 
 def _navigation(sets):
-    if len(sets) == 1:
-        return ""
-    links = "".join(f'<a href="#{name}">{SETS[name]}</a>' for name in sets)
-    return f"<nav>{links}</nav>"
+    links = [(shown.name, sections.SETS[shown.name]) for shown in sets] + [("ran", "What ran")]
+    return "<nav>" + "".join(f'<a href="#{target}">{words}</a>' for target, words in links) + "</nav>"
 
 
 def headline(model, sets):
     """The table of all figures in percent, ours first, then what was published for the data set."""
     rows = []
-    for name, (runs, benchmark) in sets.items():
-        rows.append(
-            f'<tr class="set"><th colspan="6" scope="rowgroup">{SETS[name]}<span>{facts(benchmark)}</span></th></tr>'
-        )
-        rows += _our_rows(NAMES[model], runs)
-        rows += _published_rows(name)
+    for shown in sets:
+        words = f"{sections.SETS[shown.name]}<span>{sections.facts(shown.benchmark)}</span>"
+        rows.append(f'<tr class="set"><th colspan="6" scope="rowgroup">{words}</th></tr>')
+        rows += _our_rows(NAMES[model], shown)
+        rows += _published_rows(shown.name)
     head = (
         '<th></th><th>T1</th><th class="u">U</th><th class="s">S</th><th>H</th><th><abbr title="area under the'
         ' seen-unseen curve">AUSUC</abbr></th>'
     )
-    several = any(len(runs) > 1 for runs, _ in sets.values())
+    several = any(len(shown.runs) > 1 for shown in sets)
     note = (
         "Percent. T1: accuracy among unseen classes alone; U and S: of unseen and seen classes among all; all three"
         " are means over classes. H: harmonic mean of U and S. AUSUC: area under the seen-unseen curve."
@@ -75,9 +63,11 @@ def headline(model, sets):
     return f'<div class="wide">{table}</div><p class="note">{note}</p>'
 
 
-def _our_rows(name, runs):
+def _our_rows(name, shown):
+    runs = shown.runs
     seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0].seed}"
-    rows = [_row("ours", name, f"{seeds}, epochs chosen on validation", runs, FIGURES)]
+    words = [sections.conditions(shown), seeds, "epochs chosen on validation"]
+    rows = [_row("ours", name, "; ".join(filter(None, words)), runs, FIGURES)]
     if "H_cal" in runs[0].figures:
         names = ("", "U_cal", "S_cal", "H_cal", "")
         rows.append(_row("cal", "calibrated", "a constant off seen scores, chosen on validation", runs, names))
@@ -113,92 +103,59 @@ def _published_rows(dataset):
     return rows
 
 
-def facts(benchmark):
-    """The sizes of a data set in words."""
-    seen = len(np.unique(benchmark.labels[benchmark.split == "trainval"]))
-    classes = len(benchmark.class_names)
-    return (
-        f"{seen} seen and {classes - seen} unseen classes, {len(benchmark.labels):,} images,"
-        f" {benchmark.attributes.shape[1]}-d semantics, {benchmark.features.shape[1]}-d features"
-    )
-
-
-def section(name, runs, benchmark):
-    """All that is shown of one data set."""
-    first = runs[0]
+def what_ran(model, sets):
+    """Versions, commit, hashes, params, and what each stage took."""
+    words = ", ".join(f"{name} {version}" for name, version in provenance.versions().items())
+    commit = provenance.commit()
     parts = [
-        f'<h2 id="{name}">{SETS[name]}</h2><p class="facts">{facts(benchmark)}</p>',
-        '<div class="grid">',
-        figure(
-            "Seen-unseen curve",
-            figures.seen_unseen(runs),
-            "Every trade between seen and unseen classes that one constant, taken off the seen scores, can make."
-            " Dashed: places of equal H.",
-            [
-                ("line", "ink", f"area {first.figures['AUSUC']:.1f}"),
-                ("round", "chosen", f"as is, H {first.figures['H']:.1f}"),
-            ]
-            + (
-                [("round hollow", "chosen", f"calibrated, H {first.figures['H_cal']:.1f}")]
-                if "H_cal" in first.figures
-                else []
-            ),
-        ),
-        figure(
-            "Selection on validation",
-            figures.selection(runs),
-            f"Epoch {first.selected['epoch']} was chosen, the one with the largest H on validation classes."
-            + (f" Shown in full for seed {first.seed}; faint: H of the other seeds." if len(runs) > 1 else ""),
-            [
-                ("line", "ink", "H"),
-                ("line", "unseen", "U"),
-                ("line", "seen", "S"),
-                ("line", "t1", "T1"),
-                ("round", "chosen", "chosen"),
-            ],
-        ),
-        "</div>",
+        '<section class="ran"><h2 id="ran">What ran</h2>',
+        f"<p>{words}. {f'Git commit {commit}.' if commit else 'Not in a git repository.'}"
+        f" Written on {datetime.date.today():%d %B %Y}.</p>",
     ]
-    charts = figures.training(first)
-    if charts:
-        parts.append(
-            f'<figure><h3>Training</h3><div class="small">{"".join(charts)}</div><figcaption>Mean of each term over'
-            f" the epoch, seed {first.seed}, up to the chosen epoch; the model of the last point was kept."
-            "</figcaption></figure>"
-        )
-    parts.append(
-        figure(
-            "Accuracy of each class",
-            figures.accuracies(first),
-            f"Among all classes, seed {first.seed}; sorted. Hover over a bar for its class.",
-            [("round", "unseen", "unseen"), ("round", "seen", "seen")],
-        )
+    for shown in sets:
+        parts.append(f"<h3>{sections.SETS[shown.name]}</h3>")
+        parts.append(_stages(shown.records) + _locked(shown))
+    return "".join(parts) + "</section>"
+
+
+def _stages(records):
+    if not records:
+        return '<p class="note">Nothing ran on this machine: the results came out of the cache or from elsewhere.</p>'
+    rows = "".join(
+        f"<tr><td>{escape(entry['stage'])} {escape(' '.join(entry['of'][1:]))}</td>"
+        f"<td>{duration(entry['seconds'])}</td><td>{entry['memory'] / 2**30:.1f}</td>"
+        f"<td>{_gigabytes(entry.get('device_memory'))}</td>"
+        f"<td>{escape(entry['device'])}</td><td>{escape(entry['ended'][:16].replace('T', ' '))}</td></tr>"
+        for entry in records
     )
-    parts.append(extremes(first))
-    return "\n".join(parts)
+    head = "<tr><th>stage, seed</th><th>time</th><th>GiB</th><th>GiB on GPU</th><th>device</th><th>ended</th></tr>"
+    note = "The last run of each stage on this machine, with the peak memory of its process."
+    table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    return f'<div class="wide">{table}</div><p class="note">{note}</p>'
 
 
-def figure(title, svg, caption, key=()):
-    """A chart with its heading, key and caption."""
-    marks = "".join(
-        f'<span><i class="{kind}" style="--k:var(--{colour})"></i>{escape(words)}</span>' for kind, colour, words in key
+def _gigabytes(count):
+    return NONE if count is None else f"{count / 2**30:.1f}"
+
+
+def duration(seconds):
+    """Seconds in words: 8.3 s, 4 min 10 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _locked(shown):
+    if not shown.hashes:
+        return '<p class="note">No hashes: there is no dvc.lock here, the stages were not started by DVC.</p>'
+    rows = "".join(
+        f"<tr><td>{escape(path)}</td><td><code>{escape(md5)}</code></td></tr>"
+        for path, md5 in sorted(shown.hashes.items())
     )
-    key_html = f'<div class="key">{marks}</div>' if marks else ""
-    return f"<figure><h3>{escape(title)}</h3>{key_html}{svg}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def extremes(run, most=5):
-    """The best and the worst unseen classes by their accuracy among all classes."""
-    rows = sorted((row for row in run.per_class if row["domain"] == "unseen"), key=lambda row: -float(row["gzsl"]))
-    count = min(most, math.ceil(len(rows) / 2))
-
-    def table(title, chosen):
-        cells = "".join(
-            f"<tr><td>{escape(row['class_name'])}</td><td>{row['gzsl']}</td><td>{row['czsl']}</td></tr>"
-            for row in chosen
-        )
-        head = "<tr><th></th><th>among all</th><th>among unseen</th></tr>"
-        return f"<figure><h3>{title}</h3><table><thead>{head}</thead><tbody>{cells}</tbody></table></figure>"
-
-    best, worst = rows[:count], rows[::-1][: len(rows) - count][:most]
-    return f'<div class="grid">{table("Best unseen classes", best)}{table("Worst unseen classes", worst)}</div>'
+    params = escape(yaml.safe_dump(shown.params, sort_keys=True, default_flow_style=None, width=100))
+    return (
+        "<details><summary>Data and results, by their hash (MD5)</summary>"
+        f'<div class="wide"><table class="hashes"><tbody>{rows}</tbody></table></div></details>'
+        f"<details><summary>Params, as locked</summary><pre>{params}</pre></details>"
+    )

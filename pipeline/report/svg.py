@@ -7,7 +7,7 @@ import math
 from html import escape
 
 
-def ticks(low, high, most=6):
+def ticks(low, high, most=7):
     """Round numbers within [low, high], at most `most` of them, in steps of 1, 2 or 5 times a power of ten."""
     span = high - low
     if span <= 0:

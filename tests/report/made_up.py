@@ -1,5 +1,8 @@
 """A small data set and runs of it, written as the stages write them: made-up features, truly trained models."""
 
+import dataclasses
+import json
+
 import numpy as np
 import torch
 import yaml
@@ -54,7 +57,8 @@ def run(folder, benchmark, model="eszsl", config=None, seed=0, oracle=True):
     task = data.test_task(benchmark, torch.device("cpu"))
     tensors, history = protocol.train(task, module, config, chosen, seed, "t")
     files.write_csv(folder / "history.csv", history)
-    save_file(tensors, folder / "model.safetensors", {"model": model})
+    metadata = {"model": model, "config": json.dumps(dataclasses.asdict(config))}
+    save_file(tensors, folder / "model.safetensors", metadata)
     scores = protocol.scores(task, *protocol.restore(task, module, config, tensors))
     figures = metrics.summary(*scores, task.labels, task.seen_mask, chosen["constant"])
     if oracle:

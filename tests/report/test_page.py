@@ -3,8 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pipeline import data
-from pipeline.report import aggregate, page
+from pipeline.report import aggregate, contents, page
 from tests.report import made_up
 
 
@@ -17,8 +16,10 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def html(root):
-    runs = [aggregate.load("eszsl", "shapes", seed, root / "runs") for seed in (0, 1)]
-    return page.page("eszsl", {"shapes": (runs, data.load(root / "data/shapes"))})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        runs = [aggregate.load("eszsl", "shapes", seed) for seed in (0, 1)]
+        return page.page("eszsl", [contents.gather("shapes", runs)])
 
 
 class Balance(HTMLParser):

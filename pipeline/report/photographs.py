@@ -1,0 +1,94 @@
+"""Example photographs of the best and worst unseen classes, small enough to live inside the page."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from pipeline import archives, images, index
+
+SIDE = 144
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test image: its JPEG as a data: address, None where there is no image to show, and what it was taken for."""
+
+    address: str | None
+    taken_for: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An unseen class: accuracy in percent among all classes and among unseen ones, its images, examples of them."""
+
+    name: str
+    gzsl: float
+    czsl: float
+    images: int
+    examples: list[Example]
+
+
+def extremes(run, predictions, class_names, folder, most=4, each=4):
+    """The best and the worst unseen classes: two lists of `Judged`, at most `most` in each and no class in both.
+
+    predictions: the arrays of predictions.npz; folder: the data set's, with index.csv and raw/
+    """
+    rows = [row for row in run.per_class if row["domain"] == "unseen"]
+    rows.sort(key=lambda row: (-float(row["gzsl"]), -float(row["czsl"]), row["class_name"]))
+    best = rows[: min(most, (len(rows) + 1) // 2)]
+    worst = rows[len(best) :][::-1][:most]
+    photos = _Photos(folder)
+    ids = {name: i for i, name in enumerate(class_names)}
+
+    def judged(row, wrong):
+        of_class = predictions["labels"] == ids[row["class_name"]]
+        chosen = _examples(
+            predictions["rows"][of_class], predictions["gzsl"][of_class], ids[row["class_name"]], each, wrong
+        )
+        examples = [Example(photos.address(image), class_names[taken]) for image, taken in chosen]
+        return Judged(row["class_name"], float(row["gzsl"]), float(row["czsl"]), int(row["images"]), examples)
+
+    return [judged(row, False) for row in best], [judged(row, True) for row in worst]
+
+
+def _examples(rows, taken, own, each, wrong):
+    """(row, class it was taken for) of some images: right ones first, or mistakes first, the commonest kinds first."""
+    kinds, counts = np.unique(taken, return_counts=True)
+    order = sorted(
+        zip(kinds.tolist(), counts.tolist(), strict=True), key=lambda kind: ((kind[0] == own) == wrong, -kind[1])
+    )
+    queues = [[(int(row), kind) for row in rows[taken == kind]] for kind, _ in order]
+    if not wrong:
+        return [example for queue in queues for example in queue][:each]
+    # one of each kind of mistake, then a second of each; images that are right come last
+    mistakes = queues[:-1] if order[-1][0] == own else queues
+    by_turns = [queue[i] for i in range(max(map(len, mistakes), default=0)) for queue in mistakes if i < len(queue)]
+    return (by_turns + [example for queue in queues[len(mistakes) :] for example in queue])[:each]
+
+
+class _Photos:
+    def __init__(self, folder):
+        self.listing = index.read(folder / "index.csv")
+        self.raw = folder / "raw"
+        self.rows = images.Rows(self.listing, archives.Images(self.raw))
+
+    def address(self, row):
+        archive = self.listing.images[row].split("/")[0]
+        if not archive or not (self.raw / archive).is_file():
+            return None
+        return thumbnail(self.rows[row])
+
+
+def thumbnail(image):
+    """A PIL image -> a data: address of it as a JPEG, squared by cutting the longer side's ends."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    small = image.crop((left, top, left + side, top + side))
+    if side > SIDE:
+        small = small.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
