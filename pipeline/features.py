@@ -22,7 +22,6 @@ from pipeline import files, images, machine
 from pipeline.errors import UserError
 from pipeline.params import AtLeastOne
 
-Source = Literal["images", "published"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # images a forward where features.batch is null: what fits a CPU's caches, what fills a GPU
 CPU_BATCH, GPU_BATCH = 16, 256
@@ -38,7 +37,7 @@ class Config:
     on_bad_image: `fail` after all have been found, or `zero` for a row of zeros in its place.
     """
 
-    source: Source
+    source: Literal["images", "published"]
     dtype: Literal["float32", "bfloat16"]
     decode: Literal["full", "reduced"]
     shard: Annotated[int, AtLeastOne]
@@ -62,43 +61,6 @@ def worker(environment=os.environ):
         if rank is not None and world is not None:
             return Worker(int(rank), int(world), int(local or 0))
     return Worker()
-
-
-class Shards(torch.utils.data.Dataset):
-    """Decoded shards of `size` rows. Item i: (i, M x 3 x side x side uint8, [row, reason] of undecodable images)."""
-
-    def __init__(self, rows, view, size):
-        self.images, self.view, self.size = rows, view, size
-
-    def __len__(self):
-        return -(-len(self.images) // self.size)
-
-    def rows(self, shard):
-        """The rows of a shard."""
-        return range(shard * self.size, min((shard + 1) * self.size, len(self.images)))
-
-    def __getitem__(self, shard):
-        rows = self.rows(shard)
-        pixels = torch.zeros((len(rows), 3, self.view.size, self.view.size), dtype=torch.uint8)
-        bad = []
-        for i, row in enumerate(rows):
-            try:
-                pixels[i] = self.view.pixels(self.images[row])
-            except images.BadImage as error:
-                bad.append([row, str(error)])
-        return shard, pixels, bad
-
-
-def loader(shards, which, workers, device):
-    """Iterate over some shards, decoded by `workers` processes that keep the next ones ready; 0: in this process."""
-    return torch.utils.data.DataLoader(
-        shards,
-        batch_size=None,
-        sampler=which,
-        num_workers=min(workers, len(which)),
-        prefetch_factor=2 if workers else None,
-        pin_memory=device.type == "cuda",
-    )
 
 
 class Network:
@@ -169,7 +131,9 @@ def extract(network, shards, folder, workers, me=Worker(), label="features"):
             files.write_npy(_shard(folder, shard), array)
             bar.update(len(array))
 
-        for shard, pixels, bad in loader(shards, todo, workers, network.device):
+        for shard, pixels, bad in images.loader(
+            shards, network.device, min(workers, len(todo)), batch_size=None, sampler=todo
+        ):
             # the device works on this shard while the one before is written
             launched = shard, network.forward(pixels), bad
             if running:
@@ -253,7 +217,7 @@ def build(model, weights, view, raw, listing, reader, config, run, target, folde
         device = torch.device("cuda", me.local % torch.cuda.device_count())
     print(f"{label}: {len(listing.images)} images on {machine.describe(device)}, {config.dtype}", flush=True)
     rows = images.Rows(listing, reader, view.enough if config.decode == "reduced" else None)
-    shards = Shards(rows, view, config.shard)
+    shards = images.Shards(rows, view, config.shard)
     folder = Path(folder) / key(weights, raw, listing, view, config, run, device)
     folder.mkdir(parents=True, exist_ok=True)
     network = Network(model, view, config, device, run.compile)

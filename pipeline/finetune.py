@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pipeline import backbone, features, images
+from pipeline import backbone, images
 from pipeline.errors import UserError
 from pipeline.params import AtLeastOne, Positive, Range
 
@@ -149,10 +149,10 @@ def cut_at_random(image, view, config, generator):
 
 def without_bad(data, view, reader, on_bad_image, workers, label):
     """`data` less its undecodable images, said aloud; UserError that names them all where `on_bad_image` is fail."""
-    shards = features.Shards(images.Rows(data, reader), view, 64)
+    shards = images.Shards(images.Rows(data, reader), view, 64)
     bad = []
     with tqdm(total=len(data.images), desc=f"{label}: check images", unit="img", disable=None, leave=False) as bar:
-        for _, pixels, found in features.loader(shards, range(len(shards)), workers, torch.device("cpu")):
+        for _, pixels, found in images.loader(shards, torch.device("cpu"), workers, batch_size=None):
             bad += found
             bar.update(len(pixels))
     if not bad:
@@ -190,20 +190,14 @@ class Tuner:
         self.network = nn.Sequential(model, head).to(device, memory_format=torch.channels_last)
         pixels = Pixels(images.Rows(data, reader), torch.from_numpy(data.labels), view, config)
         self.training, self.validation = Order(train, config), Order(held, config)
-        self.loaders = {order: self._loader(pixels, order, workers) for order in (self.training, self.validation)}
+        self.loaders = {
+            order: images.loader(pixels, device, workers, batch_sampler=order)
+            for order in (self.training, self.validation)
+        }
         self.optimiser = torch.optim.AdamW(self._groups(model, head), fused=True)
         steps = len(self.training)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimiser, lambda step: rate(step, steps * config.epochs, steps * config.warmup)
-        )
-
-    def _loader(self, pixels, order, workers):
-        return torch.utils.data.DataLoader(
-            pixels,
-            batch_sampler=order,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=self.device.type == "cuda",
         )
 
     def _groups(self, model, head):

@@ -1,16 +1,17 @@
-"""Decoding: the bytes of any image that Pillow reads -> upright 8-bit RGB, or the reason why not."""
+"""Decoding: the bytes of any image that Pillow reads -> upright 8-bit RGB, or the reason why not; in many processes."""
 
 import io
+import os
 import warnings
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
 from pipeline.errors import UserError
 
 # formats of photographs and drawings: Pillow's others include EPS, for which it would start Ghostscript
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA")
-MOST_PIXELS = 200_000_000
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA")
 MOST_ELONGATED = 16
 
 
@@ -29,19 +30,21 @@ def decode(data, box=None, least=None):
     Raises BadImage.
     """
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            # Pillow warns of sizes that are common today; the bound below refuses what is absurd
+        with warnings.catch_warnings():
+            # Pillow warns of sizes that are common today; what it calls a bomb, it refuses
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            if image.width * image.height > MOST_PIXELS:
-                raise BadImage(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS:,} are not decoded")
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        with image:
             if least and box is None:
-                image.draft(None, least if image.getexif().get(0x0112, 1) < 5 else least[::-1])
+                image.draft(None, least)
             upright = ImageOps.exif_transpose(image)
             return to_rgb(upright if box is None else _cut(upright, box))
     except BadImage:
         raise
     except Image.UnidentifiedImageError:
         raise BadImage(f"{len(data)} bytes that are no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
+    except Image.DecompressionBombError:
+        raise BadImage(f"over {2 * Image.MAX_IMAGE_PIXELS:,} pixels, which is taken for a decompression bomb") from None
     except Exception as error:
         # Pillow's plugins raise whatever a damaged file leads them to
         raise BadImage(" ".join(f"{error}".split()) or type(error).__name__) from None
@@ -108,3 +111,49 @@ class Rows:
     def name(self, row):
         """What messages call a row's image."""
         return self.paths[row] or f"row {row}"
+
+
+class Shards:
+    """Decoded shards of `size` rows. Item i: (i, M x 3 x side x side uint8, [row, reason] of undecodable images)."""
+
+    def __init__(self, rows, view, size):
+        self.images, self.view, self.size = rows, view, size
+
+    def __len__(self):
+        return -(-len(self.images) // self.size)
+
+    def rows(self, shard):
+        """The rows of a shard."""
+        return range(shard * self.size, min((shard + 1) * self.size, len(self.images)))
+
+    def __getitem__(self, shard):
+        rows = self.rows(shard)
+        pixels = torch.zeros((len(rows), 3, self.view.size, self.view.size), dtype=torch.uint8)
+        bad = []
+        for i, row in enumerate(rows):
+            try:
+                pixels[i] = self.view.pixels(self.images[row])
+            except BadImage as error:
+                bad.append([row, str(error)])
+        return shard, pixels, bad
+
+
+def loader(dataset, device, workers, **order):
+    """A DataLoader of `dataset` whose `workers` processes decode ahead of `device`; 0: in this process.
+
+    `order` is its sampler, or batch_sampler. Where the network runs on the CPU, the workers stand back behind it: each
+    time that a decoding process takes a core from one thread of a convolution, all its other threads wait.
+    """
+    return torch.utils.data.DataLoader(
+        dataset,
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=_stand_back if device.type == "cpu" else None,
+        **order,
+    )
+
+
+def _stand_back(worker):
+    os.nice(19)

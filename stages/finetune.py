@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from pipeline import archives, arguments, backbone, features, files, finetune, index, machine, params, training
+from pipeline import archives, arguments, backbone, files, finetune, index, machine, params, training
 from pipeline.errors import one_line
 
 
@@ -14,7 +14,7 @@ def main():
     given = params.load()
     config = given.layered("finetune", f"{args.dataset}.finetune", finetune.Config)
     network = backbone.config(given, args.dataset)
-    source = given.section("features.source", features.Source)
+    source = given.section("features.source", Literal["images", "published"])
     on_bad_image = given.section("features.on_bad_image", Literal["fail", "zero"])
     run = given.section("run", machine.Run)
 

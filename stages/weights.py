@@ -1,8 +1,9 @@
 """Where a data set's backbone begins: published weights, a file of yours, or random ones."""
 
 from pathlib import Path
+from typing import Literal
 
-from pipeline import arguments, backbone, features, params
+from pipeline import arguments, backbone, params, weights
 from pipeline.errors import one_line
 
 
@@ -10,7 +11,7 @@ from pipeline.errors import one_line
 def main():
     args = arguments.parse(__doc__, "dataset")
     given = params.load()
-    source = given.section("features.source", features.Source)
+    source = given.section("features.source", Literal["images", "published"])
     network = backbone.config(given, args.dataset)
     store = given.section("run.archives", str)
 
@@ -19,7 +20,7 @@ def main():
         backbone.write_safetensors(target, {}, {"arch": "none, the features are published"})
         return
     print(f"weights {args.dataset}: ", end="", flush=True)
-    backbone.save(target, backbone.start(network.weights, network, store), network.arch)
+    backbone.save(target, weights.start(network.weights, network, store), network.arch)
 
 
 if __name__ == "__main__":
