@@ -116,7 +116,8 @@ def _stored(url, kept, source, urls, key):
             if not kept.exists():
                 _fetch(url, kept, source)
                 return kept
-    _check_origin(kept, urls, key)
+    if not (source.sha256 or source.md5):
+        _check_origin(kept, urls, key)
     _verify(kept, source, key)
     return kept
 
@@ -179,6 +180,8 @@ def _fetch(url, kept, source):
     part = kept.with_name(kept.name + ".part")
     pinned = bool(source.sha256 or source.md5)
     began, fetched, idle = time.monotonic(), 0, 0
+    held = part.stat().st_size if part.exists() else 0
+    print(f"fetching {kept.name} from {url}" + (f", {held:,} bytes are here already" if held else ""), flush=True)
     while True:
         try:
             fetched += _request(url, part, pinned)

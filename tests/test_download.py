@@ -139,6 +139,8 @@ def test_a_stored_file_of_the_same_name_from_elsewhere_is_not_taken(tmp_path):
         with pytest.raises(UserError, match=r"was fetched from .*give cub\.sources\.images\.file a name of its own"):
             obtain(tmp_path, f"{site.url}/two/a.mat")
         assert obtain(tmp_path, f"{site.url}/two/a.mat", file="b.mat").name == "b.mat"
+        # a checksum says more than where it came from
+        assert obtain(tmp_path, f"{site.url}/two/a.mat", md5=MD5).name == "a.mat"
 
 
 @pytest.mark.parametrize("form", ["{path}", "file://{path}"])
