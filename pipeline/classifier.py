@@ -7,6 +7,12 @@ import torch
 
 from pipeline.params import AtLeastOne, Positive, Range
 
+HELD = 2 << 30
+"""Bytes of expanded inputs that are held at once, so that each is expanded once and not in every epoch."""
+
+BLOCK = 4096
+"""Inputs expanded at a time."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -35,10 +41,11 @@ def epochs(inputs, labels, classes, config, seed, most, expand=None):
     """Train on M x k inputs with labels 0..classes-1; yield the `Head` after each of `most` epochs.
 
     Plain Adam on the cross entropy, whose gradient (softmax - one-hot) is written out: autograd's bookkeeping would
-    take most of the time of steps this small. `expand` is applied to each minibatch.
+    take most of the time of steps this small. `expand` is applied once where all of M x K fits into `HELD` bytes, and
+    otherwise to each minibatch.
     """
     generator = torch.Generator().manual_seed(seed)
-    expand = expand or (lambda batch: batch)
+    inputs, expand = expanded(inputs, expand)
     width = expand(inputs[:1]).shape[1]
     # uniform, as a linear layer is by default
     bound = width**-0.5
@@ -58,7 +65,25 @@ def epochs(inputs, labels, classes, config, seed, most, expand=None):
         yield Head(weight[:, :-1].clone(), weight[:, -1].clone())
 
 
-def scores(head, inputs, expand=None, batch=4096):
+def expanded(inputs, expand=None, held=HELD):
+    """Inputs and what remains to be done to each batch of them: M x K and nothing, if M x K takes no more than `held`
+    bytes of float32, otherwise M x k and `expand`."""
+    if expand is None:
+        return inputs, _unchanged
+    width = expand(inputs[:1]).shape[1]
+    if width == inputs.shape[1] or 4 * width * len(inputs) > held:
+        return inputs, expand
+    wide = torch.empty(len(inputs), width, device=inputs.device)
+    for rows, block in zip(wide.split(BLOCK), inputs.split(BLOCK), strict=True):
+        rows.copy_(expand(block))
+    return wide, _unchanged
+
+
+def _unchanged(batch):
+    return batch
+
+
+def scores(head, inputs, expand=None, batch=BLOCK):
     """M x classes scores of M x k inputs, in blocks so that a wide `expand` does not fill the memory."""
-    expand = expand or (lambda block: block)
+    expand = expand or _unchanged
     return torch.cat([head(expand(block).float()) for block in inputs.split(batch)])

@@ -58,12 +58,15 @@ def heads(model, task, config, seed, gzsl_epochs, czsl_epochs):
 
 
 @torch.no_grad()
-def scores(task, model, gzsl, czsl, inputs=None):
-    """Scores of the judged images: M x C over all classes, and of the rows of unseen classes over those alone."""
-    inputs = model.encode(task.features) if inputs is None else inputs
+def scores(task, model, gzsl, czsl, encoded=None):
+    """Scores of the judged images: M x C over all classes, and of the rows of unseen classes over those alone.
+
+    encoded: the images' inputs and what remains to be done to each batch of them, where the caller has them
+    """
+    inputs, expand = encoded or (model.encode(task.features), model.expand)
     unseen = torch.from_numpy(task.labels >= len(task.seen)).to(inputs.device)
-    over_all = classifier.scores(gzsl, inputs, model.expand)
-    over_unseen = classifier.scores(czsl, inputs[unseen], model.expand)
+    over_all = classifier.scores(gzsl, inputs, expand)
+    over_unseen = classifier.scores(czsl, inputs[unseen], expand)
     return over_all.cpu().numpy(), over_unseen.cpu().numpy()
 
 
@@ -73,12 +76,12 @@ def check(model, task, config, seed):
     options = getattr(config, "classifier", None)
     most = (options.gzsl_epochs, options.czsl_epochs) if options else (1, 1)
     every_gzsl, every_czsl = heads(model, task, config, seed, *most)
-    inputs = model.encode(task.features)
+    encoded = classifier.expanded(model.encode(task.features), model.expand)
     rows, gzsl, czsl = [], None, None
     for i in range(max(most)):
         # the shorter training stands still at its end
         gzsl, czsl = next(every_gzsl, gzsl), next(every_czsl, czsl)
-        over_all, over_unseen = scores(task, model, gzsl, czsl, inputs)
+        over_all, over_unseen = scores(task, model, gzsl, czsl, encoded)
         constant = metrics.seen_unseen_curve(over_all, task.labels, task.seen_mask).best()
         figures = metrics.summary(over_all, over_unseen, task.labels, task.seen_mask, constant)
         rows.append({"classifier_epoch": i + 1} | figures | {"constant": constant})
