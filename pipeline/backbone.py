@@ -5,6 +5,7 @@ timm is imported inside the functions: it is slow to import, and the schema alon
 
 import difflib
 import pickle
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -147,11 +148,10 @@ def read_weights(path):
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # the first line is advice to load it all the same
-        reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "rror:" in line), "")
+        asked = re.search(r"GLOBAL (\S+)", str(error))
         raise UserError(
-            f"{path}: refused: it holds more than tensors, and reading that would run code from the file"
-            f" ({reason[:200]}); save its state_dict instead"
+            f"{path}: refused: it holds more than tensors{f', namely {asked[1]}' if asked else ''}, and reading that "
+            "would run code from the file; save the model's state_dict() instead"
         ) from None
     except Exception as error:
         raise UserError(f"{path}: not a readable PyTorch file ({' '.join(str(error).split())[:200]})") from None
