@@ -200,7 +200,7 @@ def _fetch(url, kept, source):
             raise _Failed(f"its {algorithm} is {found}, not {stated}")
     if archives.named_as_one(kept.name) and not archives.kind(part):
         _discard(part)
-        raise _Failed("what it gives is no archive, perhaps a web page")
+        raise _Failed(f"what it gives is no archive, as {kept.name} should be, but perhaps a web page")
     sha256 = _digest(part, "sha256")
     files.write_json(_note(kept), {"url": url, "size": part.stat().st_size, "sha256": sha256})
     os.replace(part, kept)

@@ -222,7 +222,7 @@ def test_raw_holds_each_needed_source_under_its_role(tmp_path):
 def test_a_page_instead_of_an_archive_is_not_kept(tmp_path):
     page = b"<html>moved</html>" * 100
     with serving({"a.tgz": page, "two/a.tgz": DATA_TGZ}) as site:
-        with pytest.raises(UserError, match="is no archive, perhaps a web page"):
+        with pytest.raises(UserError, match=r"is no archive, as a\.tgz should be"):
             obtain(tmp_path, f"{site.url}/a.tgz")
         assert leftovers(tmp_path) == []
         assert obtain(tmp_path, f"{site.url}/a.tgz", f"{site.url}/two/a.tgz").read_bytes() == DATA_TGZ
