@@ -179,34 +179,35 @@ def _fetch(url, kept, source):
     """Download to `<kept>.part`, going on where an earlier try stopped, check it and give it its name."""
     part = kept.with_name(kept.name + ".part")
     pinned = bool(source.sha256 or source.md5)
-    began, fetched, idle = time.monotonic(), 0, 0
-    held = part.stat().st_size if part.exists() else 0
+    held = best = _size(part)
     print(f"fetching {kept.name} from {url}" + (f", {held:,} bytes are here already" if held else ""), flush=True)
+    began, fetched, idle = time.monotonic(), 0, 0
     while True:
         try:
             fetched += _request(url, part, pinned)
             break
         except _Interrupted as stop:
             fetched += stop.received
-            # a server that keeps giving something is worth staying with
-            idle = 0 if stop.received else idle + 1
+            # a server that gets further each time is worth staying with
+            idle = 0 if _size(part) > best else idle + 1
+            best = max(best, _size(part))
             if idle == TRIES:
                 raise _Failed(stop.reason) from None
             time.sleep(PAUSE * idle)
-    for algorithm in ("sha256", "md5"):
-        stated = getattr(source, algorithm)
-        if stated and (found := _digest(part, algorithm)) != stated.lower():
+    sha256 = _digest(part, "sha256")
+    for algorithm, stated in (("sha256", source.sha256), ("md5", source.md5)):
+        found = sha256 if algorithm == "sha256" else _digest(part, algorithm) if stated else None
+        if stated and found != stated.lower():
             _discard(part)
             raise _Failed(f"its {algorithm} is {found}, not {stated}")
     if archives.named_as_one(kept.name) and not archives.kind(part):
         _discard(part)
         raise _Failed(f"what it gives is no archive, as {kept.name} should be, but perhaps a web page")
-    sha256 = _digest(part, "sha256")
-    files.write_json(_note(kept), {"url": url, "size": part.stat().st_size, "sha256": sha256})
+    files.write_json(_note(kept), {"url": url, "size": _size(part), "sha256": sha256})
     os.replace(part, kept)
     _note(part).unlink(missing_ok=True)
-    size, seconds = kept.stat().st_size, time.monotonic() - began
-    print(f"fetched {kept.name}: {size:,} bytes, {fetched:,} of them now, in {seconds:.0f} s", flush=True)
+    seconds = time.monotonic() - began
+    print(f"fetched {kept.name}: {_size(kept):,} bytes, {fetched:,} of them now, in {seconds:.0f} s", flush=True)
     if not pinned:
         print(f"  no checksum is stated for it; to pin this very file, state sha256: {sha256}", flush=True)
 
@@ -217,7 +218,7 @@ def _request(url, part, pinned):
     Raises _Interrupted where a further request may go on, _Failed where it will not.
     """
     known = _known(part, url, pinned)
-    have = part.stat().st_size if part.exists() else 0
+    have = _size(part)
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -227,22 +228,22 @@ def _request(url, part, pinned):
     received = 0
     try:
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            start, total = _extent(response, part, have)
+            start, total = _extent(response, part, have, known.get("size"))
             if start != total:
                 received = _receive(response, url, part, start, total)
-    except _Interrupted:
-        raise
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
-        now = part.stat().st_size if part.exists() else 0
-        raise _Interrupted(_reason(error), max(0, now - have)) from None
+        raise _Interrupted(_reason(error), max(0, _size(part) - have)) from None
     except requests.RequestException as error:
         raise _Failed(_reason(error)) from None
-    now = part.stat().st_size
-    if total is not None and now != total:
+    if total is not None and (now := _size(part)) != total:
         if now > total:
             _discard(part)
         raise _Interrupted(f"ended after {now:,} of {total:,} bytes", received)
     return received
+
+
+def _size(path):
+    return path.stat().st_size if path.exists() else 0
 
 
 def _known(part, url, pinned):
@@ -259,8 +260,8 @@ def _known(part, url, pinned):
     return known
 
 
-def _extent(response, part, have):
-    """The byte that the response starts at, and the file's length (None if unknown)."""
+def _extent(response, part, have, before):
+    """The byte that the response starts at, and the file's length (None if unknown; `before`: as it was stated)."""
     if response.status_code == 416:
         total = response.headers.get("Content-Range", "").rpartition("/")[2]
         if total == str(have):
@@ -268,11 +269,12 @@ def _extent(response, part, have):
         _discard(part)
         raise _Interrupted(f"has {total or '?'} bytes where {have:,} were held; started again", 0)
     if response.status_code == 206:
-        span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-        if span.partition("-")[0] != str(have):
+        span, _, length = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+        total = int(length) if length.isdigit() else None
+        if span.partition("-")[0] != str(have) or (total and before and total != before):
             _discard(part)
-            raise _Interrupted(f"answered with bytes {span} instead of those from {have}", 0)
-        return have, int(total) if total.isdigit() else None
+            raise _Interrupted(f"gave bytes {span} of {length} where those from {have} of {before} were begun", 0)
+        return have, total
     if response.status_code == 200:
         # the server takes no ranges, or has another file than the one begun
         length = response.headers.get("Content-Length", "")
@@ -284,15 +286,15 @@ def _extent(response, part, have):
 
 
 def _receive(response, url, part, start, total):
-    """Write the body from byte `start` on; the bytes received. Each block is in the file before the next is asked."""
+    """Write the body from byte `start` on; the bytes received."""
     validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
     # a weak ETag promises nothing about bytes
     validator = None if validator and validator.startswith("W/") else validator
-    files.write_json(_note(part), {"url": url, "validator": validator})
+    files.write_json(_note(part), {"url": url, "validator": validator, "size": total})
     received = 0
     name = part.name.removesuffix(".part")
     with (
-        open(part, "r+b" if start else "wb", buffering=0) as out,
+        open(part, "r+b" if start else "wb") as out,
         tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=f"fetch {name}", disable=None) as bar,
     ):
         out.seek(start)
@@ -300,6 +302,8 @@ def _receive(response, url, part, start, total):
         # some servers call a .tgz an encoding of a .tar: its bytes are wanted as they are
         for block in response.raw.stream(BLOCK, decode_content=False):
             out.write(block)
+            # handed to the system, so that a kill costs no more than one block
+            out.flush()
             received += len(block)
             bar.update(len(block))
     return received

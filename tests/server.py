@@ -43,6 +43,8 @@ def serving(files, **settings):
             answer(self, site)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    # a client that is killed is no news
+    server.handle_error = lambda *_: None
     site.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

@@ -75,6 +75,22 @@ def test_starts_again_where_the_file_has_changed_meanwhile(tmp_path):
         assert obtain(tmp_path, f"{site.url}/a.tgz").read_bytes() == other
 
 
+def test_starts_again_where_the_length_has_changed_and_nothing_else_says_so(tmp_path):
+    other = DATA[:2_000_000]
+    with serving({"a.tgz": other}) as site:
+        (tmp_path / "a.tgz.part").write_bytes(DATA[::-1][:1_000_000])
+        note = f'{{"url": "{site.url}/a.tgz", "validator": null, "size": {len(DATA)}}}'
+        (tmp_path / "a.tgz.part.json").write_text(note)
+        assert obtain(tmp_path, f"{site.url}/a.tgz").read_bytes() == other
+
+
+def test_a_server_that_never_gets_further_is_given_up(tmp_path):
+    with serving({"a.tgz": DATA}, breaks=[500_000] * 100, ranges=False) as site:
+        with pytest.raises(UserError, match="cannot be fetched"):
+            obtain(tmp_path, f"{site.url}/a.tgz")
+        assert len(site.log) == download.TRIES + 1
+
+
 def test_a_part_that_is_already_whole_needs_no_byte(tmp_path):
     with serving({"a.tgz": DATA}) as site:
         (tmp_path / "a.tgz.part").write_bytes(DATA)
