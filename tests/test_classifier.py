@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from pipeline import classifier
 
+_expanded = classifier.expanded
 CONFIG = classifier.Config(gzsl_epochs=5, czsl_epochs=5, lr=0.01, beta1=0.5, batch=16)
 
 
@@ -41,18 +42,16 @@ def test_it_learns_repeats_itself_and_keeps_earlier_heads():
     assert not torch.equal(heads[0].weight, heads[-1].weight)
 
 
-def test_expand_is_applied_to_minibatches_and_in_scores():
+@pytest.mark.parametrize("held", [0, 1 << 30], ids=["batch by batch", "at once"])
+def test_expand_gives_what_the_head_reads(held, monkeypatch):
+    monkeypatch.setattr(classifier, "expanded", lambda *given: _expanded(*given, held=held))
     inputs, labels = data()
-    widest = 0
 
     def expand(batch):
-        nonlocal widest
-        widest = max(widest, len(batch))
         return torch.cat([batch, batch.square()], 1)
 
     *_, head = classifier.epochs(inputs, labels, 4, CONFIG, 0, 2, expand)
     assert head.weight.shape == (4, 12)
-    assert widest == 16
     *_, plain = classifier.epochs(expand(inputs), labels, 4, CONFIG, 0, 2)
     torch.testing.assert_close(head.weight, plain.weight)
     scores = classifier.scores(head, inputs, expand, batch=7)

@@ -111,29 +111,57 @@ class Config:
     classifier: classifier.Config
 
 
+class _Linear(torch.autograd.Function):
+    """`F.linear` of a matrix, with the weight's gradient written into memory that is kept from step to step.
+
+    New memory for a gradient of 32 MiB costs twice the product that fills it, for every page is fetched and zeroed.
+    Such a layer may be applied once between two steps of the optimiser, for a second gradient overwrites the first.
+    """
+
+    @staticmethod
+    def forward(ctx, inputs, weight, bias, memory):
+        ctx.save_for_backward(inputs, weight)
+        ctx.memory = memory
+        return F.linear(inputs, weight, bias)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        inputs, weight = ctx.saved_tensors
+        to_inputs = gradient @ weight if ctx.needs_input_grad[0] else None
+        return to_inputs, torch.mm(gradient.T, inputs, out=ctx.memory), gradient.sum(0), None
+
+
 class Perceptron(nn.Module):
-    """Linear, leaky rectifier, linear. Both weights keep a hidden unit in a row: hidden x d_in and hidden x d_out."""
+    """Linear, leaky rectifier, linear."""
 
     def __init__(self, d_in, hidden, d_out, slope):
         super().__init__()
         self.slope = slope
-        self.first = nn.Parameter(torch.empty(hidden, d_in))
-        self.first_bias = nn.Parameter(torch.empty(hidden))
-        self.second = nn.Parameter(torch.empty(hidden, d_out))
-        self.second_bias = nn.Parameter(torch.empty(d_out))
+        # skip_init: a layer would else draw its first weights from the random numbers that the user seeds
+        self.first = nn.utils.skip_init(nn.Linear, d_in, hidden)
+        self.second = nn.utils.skip_init(nn.Linear, hidden, d_out)
+        self.memory = None
 
     def forward(self, inputs):
-        """... x d_in -> ... x d_out."""
-        hidden = F.leaky_relu(F.linear(inputs, self.first, self.first_bias), self.slope)
-        return F.linear(hidden, self.second.T, self.second_bias)
+        """n x d_in -> n x d_out."""
+        hidden = F.leaky_relu(self._linear(self.first, inputs, 0), self.slope)
+        return self._linear(self.second, hidden, 1)
+
+    def keep_gradients(self):
+        """Write weights' gradients to the same memory in every step; see `_Linear` for what that asks of its use."""
+        self.memory = [torch.empty_like(layer.weight) for layer in (self.first, self.second)]
 
     def initialise(self, gain, generator, heads=1):
         """Xavier-uniform weights, each of `heads` equal parts of the outputs as a layer of its own; zero biases."""
-        nn.init.xavier_uniform_(self.first, gain, generator)
-        for head in self.second.detach().chunk(heads, 1):
-            nn.init.xavier_uniform_(head, gain, generator)
-        nn.init.zeros_(self.first_bias)
-        nn.init.zeros_(self.second_bias)
+        for weight in (self.first.weight, *self.second.weight.detach().chunk(heads)):
+            nn.init.xavier_uniform_(weight, gain, generator)
+        for layer in (self.first, self.second):
+            nn.init.zeros_(layer.bias)
+
+    def _linear(self, layer, inputs, place):
+        if self.memory is None:
+            return layer(inputs)
+        return _Linear.apply(inputs, layer.weight, layer.bias, self.memory[place])
 
 
 class TaskClassifiers(nn.Module):
@@ -153,7 +181,7 @@ class TaskClassifiers(nn.Module):
 
     def forward(self, aligned):
         """B x n x d, B batches that are normalised apart -> 2 x B x n x seen classes, the logits of C_1 and C_2."""
-        hidden = F.linear(aligned, self.first, self.first_bias).float()
+        hidden = _widen(F.linear(aligned, self.first, self.first_bias))
         variance, mean = torch.var_mean(hidden, 1, correction=0, keepdim=True)
         hidden = (hidden - mean) * (self.scale * torch.rsqrt(variance + 1e-5)) + self.shift
         hidden = F.relu(hidden).flatten(0, 1).unflatten(1, (2, -1)).transpose(0, 1)
@@ -166,6 +194,11 @@ class TaskClassifiers(nn.Module):
         nn.init.normal_(self.scale, 1, deviation, generator)
         for bias in (self.first_bias, self.shift, self.second_bias):
             nn.init.zeros_(bias)
+
+
+def _widen(tensor):
+    """What autocast made narrow as float32: losses and statistics are not taken in bfloat16."""
+    return tensor.float() if tensor.dtype is torch.bfloat16 else tensor
 
 
 def sliced_wasserstein(p, q, directions):
@@ -184,7 +217,7 @@ def mean_difference(p, q):
 
 def divergence(mean, log_variance):
     """KL( N(mean, exp(log_variance)) || N(0, I) ), summed over rows and dimensions."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
+    return 0.5 * (mean.square() + log_variance.expm1() - log_variance).sum()
 
 
 def wasserstein(mean_1, log_variance_1, mean_2, log_variance_2):
@@ -249,7 +282,7 @@ class Model(nn.Module):
 
     def gaussians(self, aligned):
         """n x aligned -> the mean and log-variance, n x k each, of the latents."""
-        return self.common(aligned).float().chunk(2, -1)
+        return _widen(self.common(aligned)).chunk(2, -1)
 
     @torch.no_grad()
     def fit_latents(self, features):
@@ -356,18 +389,25 @@ class Trainer:
         self.generator = torch.Generator(device).manual_seed(seed)
         self.weights = torch.zeros(3, device=device)
 
-        self.encoders = [*model.visual.parameters(), *model.semantic.parameters()]
-        self.latent_nets = [
-            parameter
-            for net in (model.common, model.visual_decoder, model.semantic_decoder)
-            for parameter in net.parameters()
-        ]
-        self.tasks = list(model.tasks.parameters())
-        betas, common = (config.beta1, config.beta2), {"fused": True, "capturable": device.type == "cuda"}
-        self.adam = torch.optim.Adam(
-            self.encoders + self.latent_nets, lr=config.lr, betas=betas, amsgrad=config.amsgrad, **common
+        if device.type == "cpu" and config.precision == "float32":
+            for net in (model.visual, model.semantic, model.common, model.visual_decoder, model.semantic_decoder):
+                net.keep_gradients()
+        self.encoders = self._part([model.visual, model.semantic], config.lr, config.amsgrad)
+        latent_nets = [model.common, model.visual_decoder, model.semantic_decoder]
+        self.latent_nets = self._part(latent_nets, config.lr, config.amsgrad)
+        self.tasks = self._part([model.tasks], config.task_lr, False)
+        self.graph, self.warm = None, 0
+
+    def _part(self, nets, lr, amsgrad):
+        """Networks that always move together: their Adam, which holds their parameters."""
+        return torch.optim.Adam(
+            [parameter for net in nets for parameter in net.parameters()],
+            lr=lr,
+            betas=(self.config.beta1, self.config.beta2),
+            amsgrad=amsgrad,
+            fused=True,
+            capturable=self.features.device.type == "cuda",
         )
-        self.task_adam = torch.optim.Adam(self.tasks, lr=config.task_lr, betas=betas, **common)
 
     @property
     def terms(self):
@@ -387,7 +427,7 @@ class Trainer:
         ramps = (self.config.beta, self.config.gamma_c, self.config.lambda_d)
         self.weights.copy_(torch.tensor([ramp.at(self.done) for ramp in ramps]))
         batches = math.ceil(len(self.features) / self.config.batch)
-        values = torch.stack([self.minibatch(self.draws()) for _ in range(batches)])
+        values = torch.stack([self.replayed(self.draws()) for _ in range(batches)])
         self._check(values.cpu())
         self.model.fit_latents(self.features)
         self.done += 1
@@ -407,6 +447,38 @@ class Trainer:
             torch.randn(3, n, width, generator=generator, device=device),
         )
 
+    def replayed(self, draws):
+        """`minibatch`; on a GPU its several hundred kernels are captured once and from then on launched as one."""
+        if self.features.device.type != "cuda" or self.graph is False:
+            return self.minibatch(draws)
+        if self.warm < 3:
+            # optimisers and libraries make their state in the first calls, which a capture must not hold
+            self.warm += 1
+            side, current = torch.cuda.Stream(), torch.cuda.current_stream()
+            side.wait_stream(current)
+            with torch.cuda.stream(side):
+                values = self.minibatch(draws)
+            current.wait_stream(side)
+            return values
+        if self.graph is None:
+            self._capture(draws)
+            return self.replayed(draws)
+        for name, static in vars(self.inputs).items():
+            static.copy_(getattr(draws, name))
+        self.graph.replay()
+        return self.outputs.clone()
+
+    def _capture(self, draws):
+        self.inputs = Draws(**{name: value.clone() for name, value in vars(draws).items()})
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self.outputs = self.minibatch(self.inputs)
+            self.graph = graph
+        except RuntimeError as error:
+            print(f"hsva: training without a CUDA graph, which is slower: {str(error).splitlines()[0]}", flush=True)
+            self.graph = False
+
     def minibatch(self, draws):
         """All sub-steps on one minibatch; the values of its loss terms, detached, in the order of `terms`."""
         labels = self.labels[draws.rows]
@@ -422,7 +494,7 @@ class Trainer:
         with self._autocast():
             logits = self.model.tasks(self._align(x, a))
         classification = self._classification(logits, labels)
-        self._step(classification, self.encoders + self.tasks)
+        self._step(classification, self.encoders, self.tasks)
 
         with self._autocast():
             aligned = self._align(x, a)
@@ -447,8 +519,8 @@ class Trainer:
             mean, log_variance = model.gaussians(torch.cat([model.visual(x), model.semantic(semantics)]))
             z = draw(mean, log_variance, noise.flatten(0, 1)[: len(mean)], config.reparameterization)
             # decoders read latents of images first, then those of their semantics
-            x_images, x_semantics = model.visual_decoder(z[: 2 * n]).float().chunk(2)
-            a_images, a_semantics = model.semantic_decoder(z[: 2 * n]).float().chunk(2)
+            x_images, x_semantics = _widen(model.visual_decoder(z[: 2 * n])).chunk(2)
+            a_images, a_semantics = _widen(model.semantic_decoder(z[: 2 * n])).chunk(2)
         reconstruction = distance(x, x_images) + distance(a, a_semantics)
         kl = divergence(mean[: 2 * n], log_variance[: 2 * n])
         cross = distance(x, x_semantics) + distance(a, a_images)
@@ -460,7 +532,7 @@ class Trainer:
         if config.icoral:
             values.append(coral(z[:n], z[2 * n :]))
             loss = loss - lambda_d * values[-1]
-        self._step(loss, self.encoders + self.latent_nets)
+        self._step(loss, self.encoders, self.latent_nets)
         return [value.detach() for value in values]
 
     def _align(self, x, a):
@@ -468,22 +540,21 @@ class Trainer:
 
     def _classification(self, logits, labels):
         """L_cls: the sum of four mean cross entropies, of two classifiers on images and on semantics."""
-        return 4 * F.cross_entropy(logits.float().flatten(0, 2), labels.repeat(4))
+        return 4 * F.cross_entropy(_widen(logits).flatten(0, 2), labels.repeat(4))
 
     def _discrepancy(self, logits, directions):
-        first, second = logits.float().softmax(-1)
+        first, second = _widen(logits).softmax(-1)
         if self.config.discrepancy == "mcd":
             return mean_difference(first, second).sum()
         return sliced_wasserstein(first, second, directions[0]).sum()
 
-    def _step(self, loss, moved):
-        """One optimiser step on `loss` for the parameters `moved` and no others."""
+    def _step(self, loss, *parts):
+        """One optimiser step on `loss` for these parts and no others."""
+        moved = [parameter for part in parts for parameter in part.param_groups[0]["params"]]
         for parameter, gradient in zip(moved, torch.autograd.grad(loss, moved), strict=True):
             parameter.grad = gradient
-        self.adam.step()
-        self.task_adam.step()
-        for parameter in moved:
-            parameter.grad = None
+        for part in parts:
+            part.step()
 
     def _autocast(self):
         """A new context for every sub-step: it keeps casts of weights that the optimiser is about to change."""
@@ -502,17 +573,18 @@ class Trainer:
             )
 
     def state_dict(self):
-        """What going on needs beside the model: both optimisers, the generator, the epochs done."""
+        """What going on needs beside the model: the optimisers, the generator, the epochs done."""
+        parts = (self.encoders, self.latent_nets, self.tasks)
         return {
-            "adam": self.adam.state_dict(),
-            "task_adam": self.task_adam.state_dict(),
+            "adams": [part.state_dict() for part in parts],
             "generator": self.generator.get_state(),
             "done": self.done,
         }
 
     def load_state_dict(self, state):
         """Go on from a `state_dict`; the model's own weights are loaded into the model."""
-        self.adam.load_state_dict(state["adam"])
-        self.task_adam.load_state_dict(state["task_adam"])
+        for part, kept in zip((self.encoders, self.latent_nets, self.tasks), state["adams"], strict=True):
+            part.load_state_dict(kept)
         self.generator.set_state(state["generator"])
         self.done = state["done"]
+        self.graph, self.warm = None, 0
