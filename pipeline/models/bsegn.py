@@ -109,7 +109,8 @@ class Config:
     levels:          hidden layers of the cycle branch that mFIM adds to the features: 0 is no mFIM at all, and 1 also
                      takes the second hidden layer out of the branch
     synthetic:       N_syn, features synthesised per unseen class for the final classifier
-    precision:       of the matrix products in training; weights and optimisers stay float32
+    precision:       of the matrix products in training; weights and optimisers stay float32. bfloat16 is fast where the
+                     processor has it, and several times slower than float32 where it has not
     """
 
     epochs: Annotated[int, AtLeastOne]

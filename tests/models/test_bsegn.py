@@ -338,6 +338,17 @@ def test_the_trainer_gives_the_losses_of_a_plain_loop(latents):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_captured_iteration_gives_the_losses_of_the_eager_one():
+    given = problem()
+    given = Problem(*(value.cuda() for value in vars(given).values()))
+    (_, trainer), (_, twin) = begin(given, config()), begin(given, config())
+    for _ in range(8):
+        draws = trainer.draw()
+        torch.testing.assert_close(trainer.run(draws), twin.iteration(draws), rtol=1e-3, atol=1e-4)
+    assert trainer._captured.graph is not None
+
+
 def test_bfloat16_stays_near_float32():
     _, exact = begin(problem(), config())
     _, rounded = begin(problem(), config(precision="bfloat16"))
