@@ -8,7 +8,7 @@ classifier on the latents is trained on encoded images of seen classes and on la
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from pipeline import classifier
 from pipeline.errors import UserError
+from pipeline.models.captured import Captured
 from pipeline.models.scaling import MinMax
 from pipeline.params import AtLeastOne, Positive, Range
 
@@ -357,8 +358,7 @@ def rows_of_classes(labels, classes, samples, generator):
     return grouped[places.flatten()]
 
 
-@dataclass(frozen=True)
-class Draws:
+class Draws(NamedTuple):
     """The random numbers of one minibatch of n triples.
 
     rows:       n rows of the images
@@ -396,7 +396,7 @@ class Trainer:
         latent_nets = [model.common, model.visual_decoder, model.semantic_decoder]
         self.latent_nets = self._part(latent_nets, config.lr, config.amsgrad)
         self.tasks = self._part([model.tasks], config.task_lr, False)
-        self.graph, self.warm = None, 0
+        self.replayed = Captured(lambda *draws: self.minibatch(Draws(*draws)), device)
 
     def _part(self, nets, lr, amsgrad):
         """Networks that always move together: their Adam, which holds their parameters."""
@@ -427,7 +427,7 @@ class Trainer:
         ramps = (self.config.beta, self.config.gamma_c, self.config.lambda_d)
         self.weights.copy_(torch.tensor([ramp.at(self.done) for ramp in ramps]))
         batches = math.ceil(len(self.features) / self.config.batch)
-        values = torch.stack([self.replayed(self.draws()) for _ in range(batches)])
+        values = torch.stack([self.replayed(*self.draws()) for _ in range(batches)])
         self._check(values.cpu())
         self.model.fit_latents(self.features)
         self.done += 1
@@ -446,38 +446,6 @@ class Trainer:
             directions / torch.linalg.vector_norm(directions, dim=-2, keepdim=True),
             torch.randn(3, n, width, generator=generator, device=device),
         )
-
-    def replayed(self, draws):
-        """`minibatch`; on a GPU its several hundred kernels are captured once and from then on launched as one."""
-        if self.features.device.type != "cuda" or self.graph is False:
-            return self.minibatch(draws)
-        if self.warm < 3:
-            # optimisers and libraries make their state in the first calls, which a capture must not hold
-            self.warm += 1
-            side, current = torch.cuda.Stream(), torch.cuda.current_stream()
-            side.wait_stream(current)
-            with torch.cuda.stream(side):
-                values = self.minibatch(draws)
-            current.wait_stream(side)
-            return values
-        if self.graph is None:
-            self._capture(draws)
-            return self.replayed(draws)
-        for name, static in vars(self.inputs).items():
-            static.copy_(getattr(draws, name))
-        self.graph.replay()
-        return self.outputs.clone()
-
-    def _capture(self, draws):
-        self.inputs = Draws(**{name: value.clone() for name, value in vars(draws).items()})
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                self.outputs = self.minibatch(self.inputs)
-            self.graph = graph
-        except RuntimeError as error:
-            print(f"hsva: training without a CUDA graph, which is slower: {str(error).splitlines()[0]}", flush=True)
-            self.graph = False
 
     def minibatch(self, draws):
         """All sub-steps on one minibatch; the values of its loss terms, detached, in the order of `terms`."""
@@ -587,4 +555,4 @@ class Trainer:
             part.load_state_dict(kept)
         self.generator.set_state(state["generator"])
         self.done = state["done"]
-        self.graph, self.warm = None, 0
+        self.replayed.forget()
