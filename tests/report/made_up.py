@@ -2,13 +2,29 @@
 
 import dataclasses
 import json
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import save_file
 
-from pipeline import data, evaluation, files, metrics, models, params, protocol
+from pipeline import (
+    archives,
+    backbone,
+    data,
+    evaluation,
+    features,
+    files,
+    images,
+    index,
+    metrics,
+    models,
+    params,
+    protocol,
+)
 
 ESZSL = {"gammas": [-1, 1], "lambdas": [-1, 1], "wrong": -1, "scale": "minmax"}
 CLASSES, SEEN, D_X, D_A, IMAGES = 9, 6, 16, 5, 12
@@ -44,10 +60,55 @@ def dataset(folder, seed=0):
     files.write_npy(folder / "features.npy", features.astype(np.float32))
 
 
+def photographs(root, seed=0):
+    """Real JPEGs to the rows of `dataset`, their features by a small random network, and the params of both."""
+    folder, arch = root / "data/shapes", "resnet10t"
+    rows, attributes = files.read_csv(folder / "index.csv"), files.read_npz(folder / "semantics.npz")["attributes"]
+    generator = np.random.default_rng(seed)
+    (folder / "raw").mkdir(parents=True, exist_ok=True)
+    photos = root / "photographs"
+    photos.mkdir(exist_ok=True)
+    for row in rows:
+        # five grey stripes, one an attribute
+        stripes = np.repeat(255 * attributes[int(row["class_id"])], 8)[None, :, None]
+        pixels = stripes + generator.normal(scale=12, size=(40, 40, 3))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(photos / f"{row['row']}.jpg", quality=95)
+    with tarfile.open(folder / "raw/images.tar", "w") as archive:
+        for row in rows:
+            archive.add(photos / f"{row['row']}.jpg", f"{row['row']}.jpg")
+    tree = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+    tree["backbone"] |= {"arch": arch, "pretrained": False, "size": 32, "crop": 1.0}
+    tree["shapes"]["backbone"] = {}
+    given = params.Params(tree)
+    config = backbone.config(given, "shapes")
+    network = backbone.create(config)
+    backbone.save(folder / "backbone.safetensors", network, arch)
+    view = backbone.view(network, config)
+    extractor = features.Network(network, view, given.section("features", features.Config), torch.device("cpu"))
+    reader = images.Rows(index.read(folder / "index.csv"), archives.Images(folder / "raw"))
+    pixels = torch.stack([view.pixels(reader[i]) for i in range(len(rows))])
+    files.write_npy(folder / "features.npy", extractor.forward(pixels).numpy())
+    (root / "params.yaml").write_text(yaml.safe_dump(tree))
+
+
+def hsva():
+    """A small HSVA: the params of the repository, with narrow networks and few epochs."""
+    given = params.load(Path(__file__).parents[2] / "params.yaml")
+    config = given.layered("hsva.common", "hsva.shapes", models.get("hsva").Config)
+    narrow = {"hidden": 32, "aligned": 24, "common": 24, "latent": 8, "decoder": 32, "task": 16}
+    return dataclasses.replace(
+        config,
+        epochs=4,
+        networks=dataclasses.replace(config.networks, **narrow),
+        **dict.fromkeys(("seen_samples", "unseen_samples", "czsl_samples"), 20),
+        classifier=dataclasses.replace(config.classifier, gzsl_epochs=3, czsl_epochs=3),
+    )
+
+
 def run(folder, benchmark, model="eszsl", config=None, seed=0, oracle=True):
     """Select, train and evaluate as the stages do, into `folder`."""
     module = models.get(model)
-    config = params.build(module.Config, config or ESZSL, model)
+    config = config or params.build(module.Config, ESZSL, model)
     selection = protocol.Selection(folds=1, checks=2)
     chosen, rows = protocol.select(
         benchmark, module, config, selection, seed, torch.device("cpu"), "t", lambda fold: None
