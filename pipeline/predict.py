@@ -189,8 +189,7 @@ def stream(kept, predictor, paths, top, workers):
     network = features.Network(network, view, kept.about.extraction, predictor.device)
     least = view.enough if kept.about.extraction.decode == "reduced" else None
     shards = images.Shards(Photographs(paths, least), view, BATCH)
-    workers = min(workers, len(shards)) if len(shards) > 1 else 0
-    for shard, pixels, bad in images.loader(shards, predictor.device, workers, batch_size=None, shuffle=False):
+    for shard, pixels, bad in images.decoded(shards, range(len(shards)), workers, predictor.device.type != "cpu"):
         reasons = dict(map(tuple, bad))
         guesses = predictor(network.forward(pixels).clone(), top)
         for row, of_image in zip(shards.rows(shard), guesses, strict=True):

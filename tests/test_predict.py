@@ -168,6 +168,7 @@ def test_an_exported_folder_needs_nothing_else(hsva, tmp_path):
     done = subprocess.run(
         [*command, "-", str(broken)], cwd=tmp_path, env=environment, input=f"{photo}\n", capture_output=True, text=True
     )
+    assert done.stderr.count("\n") == 1, done.stderr
     first, second = map(json.loads, done.stdout.splitlines())
     assert first["photo"] == photo
     assert len(first["classes"]) == 5
@@ -175,7 +176,6 @@ def test_an_exported_folder_needs_nothing_else(hsva, tmp_path):
     assert second["photo"] == str(broken)
     assert "error" in second
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
 
 
 def test_the_folder_holds_safetensors_json_and_a_card_alone(hsva):
