@@ -101,7 +101,7 @@ def measure(options, folder):
     repeats = -(-options.images // len(ready))
 
     def decode():
-        for _ in images.loader(shards, device, workers, batch_size=None):
+        for _ in images.decoded(shards, range(len(shards)), workers, device.type != "cpu"):
             pass
 
     def forward():

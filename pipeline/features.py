@@ -25,7 +25,9 @@ from pipeline.params import AtLeastOne
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # images a forward where features.batch is null: what fits a CPU's caches, what fills a GPU
 CPU_BATCH, GPU_BATCH = 16, 256
+# seconds without a new shard of the other workers before they are taken for dead
 PATIENCE = 1800
+UNDECODABLE = ("row", "image", "reason")
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ def extract(network, shards, folder, workers, me=Worker(), label="features"):
     if not todo:
         return
     rows = sum(len(shards.rows(i)) for i in todo)
-    running = None
+    on_gpu = network.device.type != "cpu"
+    running = []
     with tqdm(total=rows, desc=label, unit="img", disable=None, position=me.local) as bar:
 
         def finish(shard, features, bad):
@@ -131,15 +134,13 @@ def extract(network, shards, folder, workers, me=Worker(), label="features"):
             files.write_npy(_shard(folder, shard), array)
             bar.update(len(array))
 
-        for shard, pixels, bad in images.loader(
-            shards, network.device, min(workers, len(todo)), batch_size=None, sampler=todo
-        ):
-            # the device works on this shard while the one before is written
-            launched = shard, network.forward(pixels), bad
-            if running:
-                finish(*running)
-            running = launched
-        finish(*running)
+        for shard, pixels, bad in images.decoded(shards, todo, workers, on_gpu):
+            running.append((shard, network.forward(pixels), bad))
+            # a GPU works on this shard while the one before is written
+            while len(running) > on_gpu:
+                finish(*running.pop(0))
+        for rest in running:
+            finish(*rest)
 
 
 def assemble(shards, folder, target, config, label="features"):
@@ -225,5 +226,8 @@ def build(model, weights, view, raw, listing, reader, config, run, target, folde
     if me.rank:
         return None
     bad = assemble(shards, folder, target, config, label)
+    if bad:
+        named = "; ".join(f"{entry['image']}: {entry['reason']}" for entry in bad)
+        print(f"{label}: WARNING: {len(bad)} of {len(rows)} images cannot be decoded and are rows of zeros: {named}")
     clear(folder, me)
     return bad

@@ -152,7 +152,7 @@ def without_bad(data, view, reader, on_bad_image, workers, label):
     shards = images.Shards(images.Rows(data, reader), view, 64)
     bad = []
     with tqdm(total=len(data.images), desc=f"{label}: check images", unit="img", disable=None, leave=False) as bar:
-        for _, pixels, found in images.loader(shards, torch.device("cpu"), workers, batch_size=None):
+        for _, pixels, found in images.decoded(shards, range(len(shards)), workers, ahead=False):
             bad += found
             bar.update(len(pixels))
     if not bad:
@@ -191,7 +191,7 @@ class Tuner:
         pixels = Pixels(images.Rows(data, reader), torch.from_numpy(data.labels), view, config)
         self.training, self.validation = Order(train, config), Order(held, config)
         self.loaders = {
-            order: images.loader(pixels, device, workers, batch_sampler=order)
+            order: images.loader(pixels, 0 if device.type == "cpu" else workers, batch_sampler=order)
             for order in (self.training, self.validation)
         }
         self.optimiser = torch.optim.AdamW(self._groups(model, head), fused=True)

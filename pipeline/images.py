@@ -1,8 +1,8 @@
 """Decoding: the bytes of any image that Pillow reads -> upright 8-bit RGB, or the reason why not; in many processes."""
 
 import io
-import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -127,33 +127,48 @@ class Shards:
         return range(shard * self.size, min((shard + 1) * self.size, len(self.images)))
 
     def __getitem__(self, shard):
+        return self.decoded(shard)
+
+    def decoded(self, shard, each=map):
+        """Item `shard`, its images decoded by `each`: `map`, or that of a thread pool."""
         rows = self.rows(shard)
         pixels = torch.zeros((len(rows), 3, self.view.size, self.view.size), dtype=torch.uint8)
         bad = []
-        for i, row in enumerate(rows):
-            try:
-                pixels[i] = self.view.pixels(self.images[row])
-            except BadImage as error:
-                bad.append([row, str(error)])
+        for i, found in enumerate(each(self._pixels, rows)):
+            if isinstance(found, BadImage):
+                bad.append([rows[i], str(found)])
+            else:
+                pixels[i] = found
         return shard, pixels, bad
 
+    def _pixels(self, row):
+        try:
+            return self.view.pixels(self.images[row])
+        except BadImage as error:
+            return error
 
-def loader(dataset, device, workers, **order):
-    """A DataLoader of `dataset` whose `workers` processes decode ahead of `device`; 0: in this process.
 
-    `order` is its sampler, or batch_sampler. Where the network runs on the CPU, the workers stand back behind it: each
-    time that a decoding process takes a core from one thread of a convolution, all its other threads wait.
+def decoded(shards, which, workers, ahead):
+    """Iterate over the shards `which`, each decoded by `workers` in parallel.
+
+    ahead: processes keep the next shards ready while a GPU works. A network on the CPU wants the opposite, threads that
+    decode while it waits: a decoder that takes a core from one thread of a convolution makes all the others wait.
     """
+    if ahead:
+        yield from loader(shards, min(workers, len(which)), batch_size=None, sampler=which)
+        return
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for shard in which:
+            yield shards.decoded(shard, pool.map)
+
+
+def loader(dataset, workers, **order):
+    """A DataLoader of `dataset` with `workers` processes (0: none), in the order of a sampler or batch_sampler."""
     return torch.utils.data.DataLoader(
         dataset,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         persistent_workers=workers > 0,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=_stand_back if device.type == "cpu" else None,
+        pin_memory=torch.cuda.is_available(),
         **order,
     )
-
-
-def _stand_back(worker):
-    os.nice(19)

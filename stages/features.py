@@ -17,8 +17,10 @@ def main():
     folder, raw = Path(f"data/{args.dataset}"), Path(f"data/{args.dataset}/raw")
     target = folder / "features.npy"
     module = datasets.get(args.dataset)
+    undecodable = folder / "undecodable.csv"
     if config.source == "published":
         files.write_npy(target, module.published(raw))
+        files.write_csv(undecodable, [], features.UNDECODABLE)
         return
     weights = folder / "backbone.safetensors"
     model = backbone.load(weights, network)
@@ -26,7 +28,10 @@ def main():
     shards = Path(f"data/.shards/{args.dataset}")
     reader = archives.Images(raw)
     label = f"features {args.dataset}"
-    features.build(model, weights, view, raw, module.listing(raw), reader, config, run, target, shards, label)
+    parts = raw, module.listing(raw), reader, config, run, target, shards, label
+    bad = features.build(model, weights, view, *parts)
+    if bad is not None:
+        files.write_csv(undecodable, bad, features.UNDECODABLE)
 
 
 if __name__ == "__main__":
