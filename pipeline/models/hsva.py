@@ -208,7 +208,9 @@ def sliced_wasserstein(p, q, directions):
     The mean over directions of the squared 2-Wasserstein distance of the two projected samples, which in one
     dimension pairs them in order.
     """
-    return ((p @ directions).sort(-2).values - (q @ directions).sort(-2).values).square().mean((-2, -1))
+    # a direction a row, so that sorting reads memory in order
+    lines = directions.mT
+    return ((lines @ p.mT).sort(-1).values - (lines @ q.mT).sort(-1).values).square().mean((-2, -1))
 
 
 def mean_difference(p, q):
@@ -416,7 +418,7 @@ class Trainer:
         return [
             *(["classification", "discrepancy"] if config.sad else []),
             "reconstruction",
-            "divergence",
+            "kl",
             "cross",
             *(["wasserstein"] if config.wasserstein else []),
             *(["coral"] if config.icoral else []),

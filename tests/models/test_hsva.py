@@ -294,7 +294,7 @@ def test_switches_leave_out_what_they_name():
         "classification",
         "discrepancy",
         "reconstruction",
-        "divergence",
+        "kl",
         "cross",
         "wasserstein",
     }
