@@ -5,13 +5,14 @@ It says nothing about the results, and would make equal results look different i
 
 import datetime
 import functools
+import os
 import platform
 import resource
 import sys
 import time
 from pathlib import Path
 
-from pipeline import files, machine, params
+from pipeline import files, params
 
 FOLDER = Path("data/.records")
 
@@ -40,7 +41,7 @@ def measured(began):
     figures = {
         "seconds": round(time.monotonic() - began, 2),
         "memory": peak * unit,
-        "device": f"{platform.machine()} CPU, {machine.available_cores()} cores",
+        "device": f"{platform.machine()} CPU, {os.cpu_count()} cores",
         "ended": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     torch = sys.modules.get("torch")

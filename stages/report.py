@@ -1,4 +1,4 @@
-"""Gather the data sets and seeds of the params: results/metrics.json, results/report.html, results/plots/."""
+"""Gather the data sets and seeds of the params: results/metrics.json, results/report.html, CSVs."""
 
 from itertools import chain
 from pathlib import Path
@@ -18,8 +18,8 @@ def main():
     runs = {name: [aggregate.load(model, name, seed) for seed in seeds] for name in datasets}
     out = Path("results")
     files.write_json(out / "metrics.json", {name: aggregate.summary(of_set) for name, of_set in runs.items()})
-    for name, rows in aggregate.plots(list(chain(*runs.values()))).items():
-        files.write_csv(out / "plots" / f"{name}.csv", rows)
+    for path, rows in aggregate.tables(list(chain(*runs.values()))).items():
+        files.write_csv(out / path, rows)
     sets = [contents.gather(name, of_set) for name, of_set in runs.items()]
     with files.replacing(out / "report.html", "w") as file:
         file.write(page.page(model, sets))

@@ -19,6 +19,7 @@ class Run:
     validation figures; the rest are rows of the CSVs of the same names, their values as text
     """
 
+    model: str
     dataset: str
     seed: int
     folder: Path
@@ -42,7 +43,7 @@ def load(model, dataset, seed, root="runs"):
         raise UserError(f"{folder}: is a run of {metrics['model']}, not of {model}; run `dvc repro`")
     tables = ("selection", "history", "curve", "per_class", "confusion")
     rows = {name: files.read_csv(folder / f"{name}.csv") for name in tables}
-    return Run(dataset, seed, folder, figures(metrics), files.read_json(folder / "selected.json"), **rows)
+    return Run(model, dataset, seed, folder, figures(metrics), files.read_json(folder / "selected.json"), **rows)
 
 
 def figures(metrics):
@@ -63,7 +64,8 @@ def summary(runs):
 def seeds_table(runs):
     """A row a run with its figures, which is what two experiments are compared by."""
     return [
-        {"dataset": run.dataset, "seed": run.seed} | {name: round(value, 4) for name, value in run.figures.items()}
+        {"model": run.model, "dataset": run.dataset, "seed": run.seed}
+        | {name: round(value, 4) for name, value in run.figures.items()}
         for run in runs
     ]
 
@@ -81,31 +83,20 @@ def best_by_epoch(run):
     return [best[epoch] for epoch in sorted(best)]
 
 
-def plots(runs):
-    """The rows of each CSV for `dvc plots`, all with the columns dataset and seed."""
+def tables(runs):
+    """Rows of each CSV under results/, by path: figures of every seed, and for `dvc plots` what no stage has as it is.
 
-    def tagged(rows_of):
-        return [{"dataset": run.dataset, "seed": run.seed} | row for run in runs for row in rows_of(run)]
-
-    return {
-        "seeds": seeds_table(runs),
-        "curve": tagged(lambda run: run.curve),
-        "selection": tagged(
-            lambda run: [{name: round(value, 3) for name, value in row.items()} for row in best_by_epoch(run)]
-        ),
-        "history": tagged(_long_history),
-        "confusion": tagged(_confused_images),
-    }
-
-
-def _long_history(run):
-    """A row an epoch and loss term, so that models with different terms share one file."""
-    return [
-        {"epoch": row["epoch"], "term": name, "value": row[name]}
-        for row in run.history
-        for name in row
-        if name != "epoch"
-    ]
+    One file a run and loss term, and one a run of images of unseen classes: `dvc plots` then lays experiments over
+    each other, whatever terms their models have.
+    """
+    found = {"seeds.csv": seeds_table(runs)}
+    for run in runs:
+        name = f"{run.dataset}-{run.seed}"
+        for term in [term for term in (run.history[0] if run.history else {}) if term != "epoch"]:
+            rows = [{"epoch": row["epoch"], "value": row[term]} for row in run.history]
+            found[f"plots/training/{name}-{term}.csv"] = rows
+        found[f"plots/confusion/{name}.csv"] = _confused_images(run)
+    return found
 
 
 def _confused_images(run):

@@ -1,9 +1,7 @@
-import csv
 import shutil
 
 import pytest
 
-from pipeline import files
 from pipeline.errors import UserError
 from pipeline.report import aggregate
 from tests.report import made_up
@@ -54,20 +52,21 @@ def test_best_by_epoch_averages_folds_before_choosing():
 
     # classifier epoch 2 wins in fold 1 alone, epoch 1 over both
     rows = [row(1, 5, 1, "30"), row(1, 5, 2, "40"), row(2, 5, 1, "30"), row(2, 5, 2, "10"), row(1, 10, 1, "7")]
-    run = aggregate.Run("shapes", 0, None, {}, {}, rows, [], [], [], [])
+    run = aggregate.Run("hsva", "shapes", 0, None, {}, {}, rows, [], [], [], [])
     best = aggregate.best_by_epoch(run)
     assert [(r["epoch"], r["classifier_epoch"], r["H"]) for r in best] == [(5, 1, 30.0), (10, 1, 7.0)]
 
 
-def test_plots_hold_every_seed(runs, tmp_path):
-    tables = aggregate.plots(runs)
-    assert {row["seed"] for row in tables["curve"]} == {0, 1}
-    assert len(tables["seeds"]) == 2
-    unseen_images = 3 * made_up.IMAGES
-    assert len(tables["confusion"]) == 2 * unseen_images
-    files.write_csv(tmp_path / "confusion.csv", tables["confusion"])
-    with open(tmp_path / "confusion.csv", newline="") as file:
-        assert next(csv.reader(file)) == ["dataset", "seed", "actual", "predicted"]
+def test_tables_hold_every_seed_and_term(runs):
+    tables = aggregate.tables(runs)
+    assert [(row["model"], row["dataset"], row["seed"]) for row in tables["seeds.csv"]] == [
+        ("eszsl", "shapes", 0),
+        ("eszsl", "shapes", 1),
+    ]
+    assert len(tables["plots/confusion/shapes-1.csv"]) == 3 * made_up.IMAGES
+    assert tables["plots/confusion/shapes-1.csv"][0].keys() == {"actual", "predicted"}
+    history = tables["plots/training/shapes-0-gamma.csv"]
+    assert [row["epoch"] for row in history] == [str(i + 1) for i in range(runs[0].selected["epoch"])]
 
 
 def test_a_cut_off_run_is_one_line(root, tmp_path):

@@ -1,0 +1,46 @@
+import pytest
+
+from pipeline import compare, files
+from pipeline.errors import UserError
+
+
+def table(path, model, heights, dataset="cub"):
+    figures = ("T1", "U", "S", "AUSUC")
+    rows = [
+        {"model": model, "dataset": dataset, "seed": seed} | dict.fromkeys(figures, 50.0) | {"H": height}
+        for seed, height in heights.items()
+    ]
+    files.write_csv(path, rows)
+    return str(path)
+
+
+def test_differences_are_of_the_seeds_in_both(tmp_path):
+    a = compare.read(table(tmp_path / "a.csv", "hsva", {0: 40.0, 1: 42.0, 2: 44.0, 9: 0.0}))
+    b = compare.read(table(tmp_path / "b.csv", "bsegn", {0: 41.0, 1: 44.0, 2: 47.0, 8: 100.0}))
+    shown = list(compare.lines(a, b))
+    assert shown[0] == "cub: hsva -> bsegn, 3 seeds in both (0, 1, 2)"
+    height = next(line for line in shown if line.startswith("  H "))
+    assert "42.0 ->  44.0" in height
+    assert "+2.0" in height
+    assert "higher on 3 of 3" in height
+    # differences 1, 2, 3: the half width is 4.3027 / sqrt(3) = 2.48
+    assert "95% -0.5 to +4.5" in height
+
+
+def test_one_seed_gives_no_interval(tmp_path):
+    a, b = (compare.read(table(tmp_path / f"{h}.csv", "hsva", {0: h})) for h in (40.0, 41.0))
+    height = next(line for line in compare.lines(a, b) if line.startswith("  H "))
+    assert "95%" not in height
+    assert "nan" not in height
+
+
+def test_no_common_seed_says_so(tmp_path):
+    a = compare.read(table(tmp_path / "a.csv", "hsva", {0: 40.0}))
+    b = compare.read(table(tmp_path / "b.csv", "hsva", {1: 40.0}))
+    assert list(compare.lines(a, b)) == ["cub: no seed is in both"]
+
+
+def test_what_is_no_revision_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"nothing: no results/seeds\.csv to be had there"):
+        compare.read("nothing")
