@@ -37,7 +37,7 @@ def decode(data, box=None, least=None):
         with image:
             if least and box is None:
                 image.draft(None, least)
-            upright = ImageOps.exif_transpose(image)
+            upright = _upright(image)
             return to_rgb(upright if box is None else _cut(upright, box))
     except BadImage:
         raise
@@ -48,6 +48,15 @@ def decode(data, box=None, least=None):
     except Exception as error:
         # Pillow's plugins raise whatever a damaged file leads them to
         raise BadImage(" ".join(f"{error}".split()) or type(error).__name__) from None
+
+
+def _upright(image):
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # a damaged EXIF block says nothing of the orientation, and nothing against the pixels
+        return image
 
 
 def to_rgb(image):
@@ -89,11 +98,14 @@ def bounded(image):
 class Rows:
     """The images of a listing (its `images` and `boxes`), decoded by row. Goes through pickles and forks as `reader`.
 
-    least: see `decode`; None decodes every image in full.
+    least: see `decode`; None decodes every image in full. Raises UserError where an archive cannot be opened.
     """
 
     def __init__(self, listing, reader, least=None):
         self.paths, self.boxes, self.reader, self.least = listing.images, listing.boxes, reader, least
+        # a missing archive is one fault, not one of each of its images
+        for archive in sorted({path.split("/")[0] for path in self.paths if path}):
+            reader.archive(archive)
 
     def __len__(self):
         return len(self.paths)

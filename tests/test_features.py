@@ -132,40 +132,40 @@ def test_torchrun_and_srun_are_understood():
     assert features.worker({"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"}) == Worker(2, 4, 0)
 
 
-def build_slowly(made):
+def build_by_permission(made, gate):
     forward = features.Network.forward
 
-    def slow(self, pixels):
-        time.sleep(0.1)
+    def gated(self, pixels):
+        gate.acquire()
         return forward(self, pixels)
 
-    features.Network.forward = slow
+    features.Network.forward = gated
     made.build("killed")
 
 
-def test_a_killed_extraction_goes_on_at_the_next_shard(made, plain):
-    """Killed again and again until it is through: no finished shard is made twice, the file is the same to the byte."""
+def test_a_killed_extraction_goes_on_at_the_next_shard(made, plain, capfd):
+    """Killed after each of four shards: no finished shard is made twice, and the file is the same to the byte."""
 
     def finished():
         return {path.name: path.stat().st_mtime_ns for path in (made.folder / "shards").glob("*/??????.npy")}
 
-    kills, kept = 0, {}
-    while True:
-        process = multiprocessing.get_context("fork").Process(target=build_slowly, args=(made,))
+    fork, kept = multiprocessing.get_context("fork"), {}
+    for kill in range(5):
+        gate = fork.Semaphore(1 if kill < 4 else 2)
+        process = fork.Process(target=build_by_permission, args=(made, gate))
         process.start()
-        while process.is_alive() and len(finished()) < min(len(kept) + 1, 6):
+        while kill < 4 and len(finished()) == len(kept):
+            assert process.is_alive()
             time.sleep(0.005)
-        if len(kept) == 6 or not process.is_alive():
-            process.join()
-            break
-        os.kill(process.pid, signal.SIGKILL)
+        if kill < 4:
+            os.kill(process.pid, signal.SIGKILL)
         process.join()
-        kills += 1
-        assert not (made.folder / "killed.npy").exists()
-        assert kept.items() <= finished().items()
+        assert (made.folder / "killed.npy").exists() == (kill == 4)
+        assert kill == 4 or len(finished()) == kill + 1
+        assert kill == 4 or kept.items() <= finished().items()
         kept = finished()
-    assert kills >= 2
     assert process.exitcode == 0
+    assert "killed: 4 of 6 shards are there already" in capfd.readouterr().out
     assert (made.folder / "killed.npy").read_bytes() == plain
     assert list((made.folder / "shards").iterdir()) == []
 

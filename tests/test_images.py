@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline import archives, images
 from pipeline.datasets.base import Listing
+from pipeline.errors import UserError
 from pipeline.images import BadImage, decode
 from tests.pictures import encoded, gradient, photographs
 
@@ -82,6 +83,17 @@ def test_exif_orientation_is_applied(orientation):
     assert difference(decode(encoded(stored, "PNG", exif=tag)), PLAIN) == 0
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_a_damaged_exif_block_does_no_harm():
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    data = encoded(PLAIN, "JPEG", exif=tag, quality=95)
+    assert decode(data).size == (30, 40)
+    at = data.index(b"Exif\0\0") + 6
+    for damage in (b"XX*\0\xff\xff\xff\xff", b"MM\0*\xff\xff\xff\x08"):
+        assert decode(data[:at] + damage + data[at + 8 :]).size == (40, 30)
+
+
 def test_a_huge_image_is_decoded_and_an_absurd_one_refused():
     huge = Image.new("L", (10_000, 9_500), 77)
     assert decode(encoded(huge, "JPEG")).size == (10_000, 9_500)
@@ -103,7 +115,7 @@ def test_of_an_animation_the_first_frame_is_taken():
 
 def test_what_cannot_be_decoded_says_why():
     jpeg = encoded(PLAIN, "JPEG")
-    with pytest.raises(BadImage, match="(?i)truncated"):
+    with pytest.raises(BadImage, match=r"(?i)truncated"):
         decode(jpeg[: len(jpeg) // 2])
     with pytest.raises(BadImage, match="0 bytes that are no JPEG"):
         decode(b"")
@@ -157,3 +169,13 @@ def test_rows_are_read_by_address_and_travel_to_other_processes(tmp_path):
     with pytest.raises(BadImage, match=r"none\.jpg"):
         missing[1]
     assert missing.name(0) == "row 0"
+
+
+def test_an_archive_that_cannot_be_opened_is_one_fault(tmp_path):
+    photographs(tmp_path, 3)
+    whole = (tmp_path / "images.tar").read_bytes()
+    (tmp_path / "images.tar").write_bytes(whole[:2000])
+    with pytest.raises(UserError, match=r"images\.tar: the archive is damaged or cut off"):
+        images.Rows(Listing(["images.tar/jpg/000.jpg"], None, None), archives.Images(tmp_path))
+    with pytest.raises(UserError, match=r"none\.tar"):
+        images.Rows(Listing(["none.tar/a.jpg"], None, None), archives.Images(tmp_path))

@@ -151,3 +151,11 @@ def test_torchrun_gives_the_same_bytes(start):
     )
     assert done.returncode == 0, done.stderr
     assert bytes_of("features.npy") == alone
+
+
+def test_no_other_stage_pays_for_importing_timm():
+    names = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
+    others = [f"stages.{name}" for name in names if name not in ("weights", "finetune", "features")]
+    assert "stages.train" in others
+    code = f"import sys, importlib; [importlib.import_module(n) for n in {others}]; sys.exit('timm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
