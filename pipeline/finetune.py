@@ -258,7 +258,7 @@ class Tuner:
 
 
 def tune(tuner, label, checkpoint=None):
-    """Train until the last epoch or until `patience` epochs brought no better validation accuracy.
+    """Train until the last epoch or until `patience` epochs brought no better accuracy on the images held out.
 
     Leaves the backbone as it was after its best epoch; returns a row an epoch (see `COLUMNS`).
     """
@@ -276,9 +276,10 @@ def tune(tuner, label, checkpoint=None):
                 raise UserError(f"{label}: diverged in epoch {number}: the loss is {loss}; a lower lr may help")
             validation_loss, accuracy = tuner.validate()
             rows.append(dict(zip(COLUMNS, (number, lr, loss, validation_loss, accuracy), strict=True)))
-            if not best or accuracy > best["accuracy"]:
+            # of epochs that get as many right, the surer one
+            if not best or (accuracy, -validation_loss) > (best["accuracy"], -best["loss"]):
                 weights = {key: value.cpu().clone() for key, value in tuner.backbone.state_dict().items()}
-                best = {"epoch": number, "accuracy": accuracy, "backbone": weights}
+                best = {"epoch": number, "accuracy": accuracy, "loss": validation_loss, "backbone": weights}
             bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1f}")
             bar.update()
             if checkpoint and checkpoint.due():
