@@ -297,7 +297,8 @@ class Model(nn.Module):
         """
         if self.config.latents == "raw":
             return
-        means = torch.cat([self.gaussians(self.visual(block))[0] for block in features.split(4096)]).double()
+        # in double precision on the processor, for not every accelerator has it
+        means = torch.cat([self.gaussians(self.visual(block))[0].cpu() for block in features.split(4096)]).double()
         centre = means.mean(0)
         self.centre.copy_(centre)
         covariance = torch.atleast_2d((means - centre).T.cov(correction=0))
