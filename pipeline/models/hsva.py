@@ -383,7 +383,8 @@ class Trainer:
     def __init__(self, model, problem, seed):
         config, device = model.config, problem.features.device
         self.model, self.config, self.epochs = model, config, config.epochs
-        model.initialise(seed)
+        # drawn on the processor, so that a seed begins with the same weights on every device
+        model.cpu().initialise(seed)
         model.to(device)
         model.scale.fit(problem.features)
         self.features, self.labels = model.scale(problem.features), problem.labels
