@@ -58,7 +58,8 @@ class Worker:
 
 def worker(environment=os.environ):
     """Which worker this process is, as torchrun or srun say in the environment; the only one without them."""
-    for names in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")):
+    # srun's own count: SLURM_NTASKS also stands in a batch script, where this process is alone
+    for names in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")):
         rank, world, local = (environment.get(name) for name in names)
         if rank is not None and world is not None:
             return Worker(int(rank), int(world), int(local or 0))

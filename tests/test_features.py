@@ -129,7 +129,10 @@ def test_workers_that_share_the_shards_change_no_byte(made, plain, world, monkey
 def test_torchrun_and_srun_are_understood():
     assert features.worker({}) == Worker(0, 1, 0)
     assert features.worker({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Worker(3, 8, 1)
-    assert features.worker({"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"}) == Worker(2, 4, 0)
+    step = {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "0"}
+    assert features.worker(step | {"SLURM_NTASKS": "8"}) == Worker(2, 4, 0)
+    # in a batch script without srun this process is alone, and would wait for seven that never come
+    assert features.worker({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0"}) == Worker(0, 1, 0)
 
 
 def build_by_permission(made, gate):

@@ -20,7 +20,7 @@ ENVIRONMENT = os.environ | {
 }
 SMALL = {
     "images_per_class: 48": "images_per_class: 8",
-    "    epochs: 15\n": "    epochs: 1\n",  # of fine-tuning
+    "    epochs: 6\n": "    epochs: 1\n",  # of fine-tuning
     "checks: 10 ": "checks: 2 ",
 }
 
