@@ -72,14 +72,17 @@ def _examples(rows, taken, own, each, wrong):
 class _Photos:
     def __init__(self, folder):
         self.listing = index.read(folder / "index.csv")
-        self.raw = folder / "raw"
-        self.rows = images.Rows(self.listing, archives.Images(self.raw))
+        self.reader = archives.Images(folder / "raw")
 
     def address(self, row):
-        archive = self.listing.images[row].split("/")[0]
-        if not archive or not (self.raw / archive).is_file():
+        """The thumbnail of a row's image; None where the image is not distributed, not downloaded or undecodable."""
+        image, boxes = self.listing.images[row], self.listing.boxes
+        if not image or not (self.reader.raw / image.split("/")[0]).is_file():
             return None
-        return thumbnail(self.rows[row])
+        try:
+            return thumbnail(images.decode(self.reader.read(image), None if boxes is None else boxes[row]))
+        except images.BadImage:
+            return None
 
 
 def thumbnail(image):
