@@ -92,7 +92,8 @@ def accuracies(run, column="gzsl"):
     ordered = sorted(rows, key=lambda row: (row["domain"] == "seen", -number(row, column)))
     plot = svg.Plot("Accuracy of each class", (0, len(ordered)), (0, 100), 900, 220, (10, 10, 26, 48))
     plot.axes("", "accuracy (%)", [], [0, 25, 50, 75, 100])
-    width = max((plot.px(1) - plot.px(0)) - 1, 0.8)
+    step = plot.px(1) - plot.px(0)
+    width = step - 1 if step > 5 else step
     for i, row in enumerate(ordered):
         top, ground = plot.py(number(row, column)), plot.py(0)
         tip = f"<title>{svg.escape(row['class_name'])}: {row[column]} % of {row['images']} images</title>"

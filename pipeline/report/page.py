@@ -59,8 +59,13 @@ def headline(model, sets):
     )
     if several:
         note += " Over seeds: mean, ± half the 95% interval of the mean (Student's t), and the standard deviation, sd."
+    if "published" in "".join(rows):
+        note += (
+            " Published rows are for comparison; test-selected: their epochs were picked on the test images, which"
+            " flatters them."
+        )
     table = f'<table class="figures"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    return f'<div class="wide">{table}</div><p class="note">{note}</p>'
+    return f'{table}<p class="note">{note}</p>'
 
 
 def _our_rows(name, shown):
@@ -88,7 +93,7 @@ def _over_seeds(values):
     over = spread(values)
     if over.count == 1:
         return f"{over.mean:.1f}"
-    return f"{over.mean:.1f} <small>±{over.half:.1f}, sd {over.std:.1f}</small>"
+    return f'{over.mean:.1f}<small class="under"><i>±{over.half:.1f}</i> <i>sd {over.std:.1f}</i></small>'
 
 
 def _published_rows(dataset):
@@ -96,7 +101,7 @@ def _published_rows(dataset):
     for row in files.read_csv(HERE / "published.csv"):
         if row["dataset"] != dataset:
             continue
-        words = f"{row['source']}; ResNet-101, {row['semantics']}; picked on the test images"
+        words = f"{row['source']}; {row['features']}, {row['semantics']}; test-selected"
         cells = "".join(f"<td>{row[figure] or NONE}</td>" for figure in ("T1", "U", "S", "H"))
         name = f'{escape(row["method"])}, published<small class="under">{escape(words)}</small>'
         rows.append(f'<tr class="published"><td>{name}</td>{cells}<td>{NONE}</td></tr>')
