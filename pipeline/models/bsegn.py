@@ -69,23 +69,23 @@ class Cycle:
 class Embedding:
     """FEM.
 
-    training:       online | frozen (trained on real seen images for `frozen_epochs`, then left alone) | off
+    training:       online | frozen (trained on real seen images for `frozen_epochs`, then left alone) | none
     weight:         lambda_fem in units of gamma; at 0 the generator learns nothing from FEM
     temperature:    tau, by which cosines are divided
     v2s, s2v:       the contrastive directions, visual to semantic and semantic to visual
-    balance:        domain_mean | per_sample | off; with per_sample the contrastive denominators stay in one domain
+    balance:        domain_mean | per_sample | none; with per_sample the contrastive denominators stay in one domain
     balance_weight: lambda_bal
     centre:         subtract the mean class vector from the semantics, inside FEM
     shared:         FEM is the cycle branch itself, with that one's lr and optimiser
     """
 
-    training: Literal["online", "frozen", "off"]
+    training: Literal["online", "frozen", "none"]
     weight: Annotated[float, NotNegative]
     lr: Annotated[float, Positive]
     temperature: Annotated[float, Positive]
     v2s: bool
     s2v: bool
-    balance: Literal["domain_mean", "per_sample", "off"]
+    balance: Literal["domain_mean", "per_sample", "none"]
     balance_weight: Annotated[float, NotNegative]
     centre: bool
     shared: bool
@@ -133,7 +133,7 @@ class Config:
 
     def __post_init__(self):
         if self.fem.shared and self.fem.training == "frozen":
-            raise UserError("fem.shared: FEM cannot be the cycle branch and frozen; set fem.training to online or off")
+            raise UserError("fem.shared: FEM cannot be the cycle branch and frozen; set fem.training to online or none")
 
 
 def layers(*widths):
@@ -417,7 +417,7 @@ class Trainer:
         if not config.fem.shared:
             self.optimisers["fem"] = self._adam(self.fem, config.fem.lr, config.beta1)
         self.uses_cycle = config.cycle.weight > 0 or config.levels > 0 or config.fem.shared
-        self.uses_fem = config.fem.training != "off"
+        self.uses_fem = config.fem.training != "none"
         self._captured = Captured(lambda *draws: self.iteration(Draws(*draws)), self.device)
         self._length, self._warned = math.inf, False
 
@@ -515,7 +515,7 @@ class Trainer:
             scores = self._scores(torch.cat([x, fake]), self.targets)
             v2s, s2v = contrastive(scores, labels, self.seen, config.balance == "per_sample")
             balance = self._zero()
-            if config.balance != "off":
+            if config.balance != "none":
                 balance = balance_loss(config.balance, scores, labels, self.seen, config.temperature)
         if config.training == "online":
             self._update(config.v2s * v2s + config.s2v * s2v + config.balance_weight * balance, self._fem_optimiser)
