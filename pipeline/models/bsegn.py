@@ -536,12 +536,12 @@ class Trainer:
             noise, classes = [z, draws.noise[-2]], [a, a_unseen]
             if config.seen_latents == "prior":
                 noise, classes = [*noise, draws.noise[-1]], [*classes, a]
-            logits = self.model.generator.logits(torch.cat(noise), torch.cat(classes))
-            n = len(x)
-            fakes = torch.sigmoid(logits)
-            seen_fake = fakes[:n] if config.seen_latents == "encoded" else fakes[2 * n :]
-            both = fakes[: 2 * n] if config.seen_latents == "encoded" else torch.cat([seen_fake, fakes[n : 2 * n]])
-            bce, kl = reconstruction(logits[:n], x), kl_divergence(mean, log_variance)
+            logits = self.model.generator.logits(torch.cat(noise), torch.cat(classes)).split(len(x))
+            # decoded, unseen and, where there are any, seen from the prior
+            fakes = [torch.sigmoid(part) for part in logits]
+            seen_fake = fakes[0] if config.seen_latents == "encoded" else fakes[2]
+            both = torch.cat([seen_fake, fakes[1]])
+            bce, kl = reconstruction(logits[0], x), kl_divergence(mean, log_variance)
             adversarial = -self.critic(seen_fake, a).mean()
             loss = bce + kl + config.gamma * adversarial
             cycle = v2s = s2v = self._zero()
