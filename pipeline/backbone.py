@@ -4,6 +4,7 @@ timm is imported inside the functions: it is slow to import, and the schema alon
 """
 
 import difflib
+import functools
 import pickle
 import re
 import sys
@@ -91,7 +92,11 @@ def create(config):
 
 @dataclass(frozen=True)
 class View:
-    """How a network sees an image: `pixels` gives 3 x size x size uint8 of a PIL image, `normalise` its input."""
+    """How a network sees an image: `pixels` gives 3 x size x size uint8 of a PIL image, `normalise` its input.
+
+    enough: (width, height) that the network's resize asks for. bound: whether it cuts the middle out of a resized
+    image, which an elongated one must not fill the memory with.
+    """
 
     size: int
     interpolation: str
@@ -107,9 +112,15 @@ class View:
 
     def normalise(self, pixels, dtype=torch.float32):
         """M x 3 x size x size uint8 -> the network's input, computed in float32, channels last."""
-        mean, std = (torch.tensor(value, device=pixels.device).view(3, 1, 1) for value in (self.mean, self.std))
+        mean, std = _channels(self.mean, pixels.device), _channels(self.std, pixels.device)
         scaled = pixels.contiguous(memory_format=torch.channels_last).float().div_(255).sub_(mean).div_(std)
         return scaled.to(dtype)
+
+
+@functools.cache
+def _channels(values, device):
+    """Made once: sending three numbers to a GPU waits for all that it has in hand."""
+    return torch.tensor(values, device=device).view(3, 1, 1)
 
 
 def view(model, config):

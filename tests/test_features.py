@@ -52,7 +52,9 @@ class Made:
         raw, target = self.folder / "raw", self.folder / f"{name}.npy"
         parts = listing or self.listing, archives.Images(raw), config, dataclasses.replace(RUN, **run)
         view = backbone.view(model, CHOSEN)
-        return target, features.build(model, self.weights, view, raw, *parts, target, self.folder / "shards", name)
+        return target, features.build(
+            model, self.weights, view, raw, *parts, target, self.folder / f"shards of {name}", name
+        )
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +152,7 @@ def test_a_killed_extraction_goes_on_at_the_next_shard(made, plain, capfd):
     """Killed after each of four shards: no finished shard is made twice, and the file is the same to the byte."""
 
     def finished():
-        return {path.name: path.stat().st_mtime_ns for path in (made.folder / "shards").glob("*/??????.npy")}
+        return {path.name: path.stat().st_mtime_ns for path in (made.folder / "shards of killed").glob("*/??????.npy")}
 
     fork, kept = multiprocessing.get_context("fork"), {}
     for kill in range(5):
@@ -170,7 +172,7 @@ def test_a_killed_extraction_goes_on_at_the_next_shard(made, plain, capfd):
     assert process.exitcode == 0
     assert "killed: 4 of 6 shards are there already" in capfd.readouterr().out
     assert (made.folder / "killed.npy").read_bytes() == plain
-    assert list((made.folder / "shards").iterdir()) == []
+    assert list((made.folder / "shards of killed").iterdir()) == []
 
 
 def damaged(folder):
@@ -194,7 +196,7 @@ def test_undecodable_images_are_all_listed_and_tried_again(made, tmp_path):
     assert "features.on_bad_image: zero" in message
     assert not (tmp_path / "f.npy").exists()
     # another process would try these shards again
-    left = sorted(path.name for path in (tmp_path / "shards").glob("*/*.npy"))
+    left = sorted(path.name for path in (tmp_path / "shards of f").glob("*/*.npy"))
     assert left == []
     good["jpg/none.jpg"] = good["jpg/0.jpg"]
     tar(tmp_path / "raw" / "images.tar", good)
