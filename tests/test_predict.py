@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from pipeline import bundle, data, export, files, predict
 from pipeline.errors import UserError
@@ -176,6 +177,36 @@ def test_an_exported_folder_needs_nothing_else(hsva, tmp_path):
     assert second["photo"] == str(broken)
     assert "error" in second
     assert done.returncode == 1
+
+
+def test_a_run_and_its_export_hold_the_same(hsva, monkeypatch):
+    monkeypatch.chdir(hsva)
+    ours, exported = bundle.of_run("shapes", 0), bundle.load("export")
+    assert ours.about == exported.about
+    assert ours.config == exported.config
+    assert ours.tensors.keys() == exported.tensors.keys()
+    assert all(torch.equal(ours.tensors[name], exported.tensors[name]) for name in ours.tensors)
+
+
+def test_a_run_on_published_features_cannot_see_photographs(hsva, tmp_path, monkeypatch):
+    tree = yaml.safe_load((hsva / "params.yaml").read_text())
+    tree["features"]["source"] = "published"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="shapes was learned on published features"):
+        bundle.of_run("shapes", 0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_guesses(root, tmp_path):
+    kept = bundle.load(root / "export")
+    features = torch.from_numpy(np.load(root / "data/shapes/features.npy"))
+    new = predict.read_classes(new_classes(root, tmp_path / "new.csv"), kept.about)
+    for given in (None, new):
+        here, there = (predict.Predictor(kept, torch.device(name), given)(features, 1) for name in ("cpu", "cuda"))
+        same = [a[0].name == b[0].name for a, b in zip(here, there, strict=True)]
+        # samples for new classes come from another random stream
+        assert np.mean(same) > (0.99 if given is None or kept.about.model == "eszsl" else 0.7)
 
 
 def test_the_folder_holds_safetensors_json_and_a_card_alone(hsva):
