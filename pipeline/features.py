@@ -129,6 +129,8 @@ def extract(network, shards, folder, workers, me=Worker(), label="features"):
 
         def finish(shard, features, bad):
             array = features.cpu().numpy()
+            # what an earlier try found may have passed
+            _bad(folder, shard).unlink(missing_ok=True)
             if bad:
                 array[[row - shards.rows(shard)[0] for row, _ in bad]] = 0
                 files.write_json(_bad(folder, shard), bad)

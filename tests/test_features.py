@@ -195,7 +195,7 @@ def test_undecodable_images_are_all_listed_and_tried_again(made, tmp_path):
     assert "none.jpg" in message
     assert "features.on_bad_image: zero" in message
     assert not (tmp_path / "f.npy").exists()
-    # another process would try these shards again
+    # each shard had one: all are made again
     left = sorted(path.name for path in (tmp_path / "shards of f").glob("*/*.npy"))
     assert left == []
     good["jpg/none.jpg"] = good["jpg/0.jpg"]
@@ -203,6 +203,21 @@ def test_undecodable_images_are_all_listed_and_tried_again(made, tmp_path):
     found = np.load(here.build("f")[0])
     assert np.array_equal(found[9], found[0])
     assert np.abs(found).sum(1).min() > 0
+
+
+def test_a_fault_that_passes_leaves_no_trace(made, plain, monkeypatch):
+    decode = images.decode
+
+    def failing(data, *args):
+        raise images.BadImage("the disk was away")
+
+    monkeypatch.setattr(images, "decode", failing)
+    with pytest.raises(UserError, match="22 of 22 images"):
+        made.build("passing")
+    monkeypatch.setattr(images, "decode", decode)
+    target, bad = made.build("passing")
+    assert bad == []
+    assert target.read_bytes() == plain
 
 
 def test_zero_makes_rows_of_zeros_and_says_so(made, tmp_path, capsys):
