@@ -244,16 +244,23 @@ def iteration_cost(trainer):
 
 
 def compare_losses(device, minibatches=3):
-    """Largest relative difference of any loss term between both loops over some minibatches in float32."""
-    problem = made_up(device=device)
-    trainer = hsva.Model(2048, 312, 150, 50, CONFIG).trainer(problem, 0)
+    """Largest relative difference between both loops, over some minibatches in float32, of the two losses that they
+    minimise: the classification of the first sub-step and the whole of the last.
+
+    Single terms part company sooner. A bias that a batch normalisation takes away has no gradient but rounding, which
+    Adam scales up to whole steps, and the small terms feel them; in float64 all terms agree (see the tests).
+    """
+    weights = torch.tensor([0.1, 1.0, 4.0])
+    factors = torch.tensor([0, 0, 1, *weights, -weights[2]])
+    trainer = hsva.Model(2048, 312, 150, 50, CONFIG).trainer(made_up(device=device), 0)
     plain = PlainLoop(trainer)
-    trainer.weights.copy_(torch.tensor([0.1, 1.0, 4.0]))
+    trainer.weights.copy_(weights)
     worst = 0.0
     for _ in range(minibatches):
         draws = trainer.draws()
-        fast, slow = trainer.minibatch(draws), plain.minibatch(draws, trainer.weights)
-        worst = max(worst, ((fast - slow).abs() / slow.abs().clamp_min(1e-6)).max().item())
+        fast, slow = trainer.minibatch(draws).cpu(), plain.minibatch(draws, trainer.weights).cpu()
+        losses = torch.stack([fast[0], fast @ factors]), torch.stack([slow[0], slow @ factors])
+        worst = max(worst, ((losses[0] - losses[1]).abs() / losses[1].abs()).max().item())
     return worst
 
 
@@ -321,7 +328,7 @@ def main():
             flush=True,
         )
         worst = compare_losses(device)
-        print(f"largest relative difference of a loss term between both loops, float32: {worst:.1e}", flush=True)
+        print(f"largest relative difference of a minimised loss between both loops, float32: {worst:.1e}", flush=True)
         ratios, took, trainer, problem = measure(device, options.rounds)
         classifier_ratio, share = selection(trainer, problem, took)
         ratio |= {f"{device}_{precision}": round(value, 2) for precision, value in ratios.items()}

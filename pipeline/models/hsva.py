@@ -101,7 +101,7 @@ class Config:
     """weight of the discrepancy, of W and of inverse CORAL"""
     reparameterization: Literal["released", "standard"]
     """how a latent is drawn: see `draw`"""
-    latents: Literal["raw", "standardised", "whitened"]
+    latents: Literal["raw", "standardised"]
     """scale of the latents that the classifier reads: see `Model.fit_latents`"""
     seen_samples: Annotated[int, AtLeastOne]
     """latents of each seen class for the classifier"""
@@ -268,7 +268,7 @@ class Model(nn.Module):
         self.semantic_decoder = Perceptron(widths.latent, widths.decoder, d_a, widths.slope)
         self.tasks = TaskClassifiers(widths.aligned, widths.task, seen)
         self.register_buffer("centre", torch.zeros(widths.latent))
-        self.register_buffer("whiten", torch.eye(widths.latent))
+        self.register_buffer("spread", torch.ones(widths.latent))
 
     def initialise(self, seed):
         """Begin all weights anew from `seed`."""
@@ -291,23 +291,14 @@ class Model(nn.Module):
     def fit_latents(self, features):
         """Fit the scale of the latents that the classifier reads to the means of N x d_x scaled features.
 
-        Trained latents are small and correlated, for which a linear classifier's learning rate would have to be found
-        anew for every data set. `standardised` divides each dimension by its standard deviation, `whitened` removes
-        correlations too, `raw` leaves all as it is, as the paper does.
+        Trained latents are small, and a linear classifier's learning rate would have to be found anew for every data
+        set. `standardised` divides each dimension by its standard deviation, `raw`, the paper's way, leaves it alone.
         """
         if self.config.latents == "raw":
             return
-        # in double precision on the processor, for not every accelerator has it
-        means = torch.cat([self.gaussians(self.visual(block))[0].cpu() for block in features.split(4096)]).double()
-        centre = means.mean(0)
-        self.centre.copy_(centre)
-        covariance = torch.atleast_2d((means - centre).T.cov(correction=0))
-        if self.config.latents == "standardised":
-            self.whiten.copy_(torch.diag(covariance.diagonal().clamp_min(1e-12).rsqrt()))
-        else:
-            values, vectors = torch.linalg.eigh(covariance)
-            # directions that hold next to nothing of the variance are noise: do not blow them up
-            self.whiten.copy_(vectors @ torch.diag(values.clamp_min(1e-4 * values.max()).rsqrt()) @ vectors.T)
+        means = torch.cat([self.gaussians(self.visual(block))[0] for block in features.split(4096)])
+        self.centre.copy_(means.mean(0))
+        self.spread.copy_(means.std(0, correction=0).clamp_min(1e-6))
 
     @torch.no_grad()
     def encode(self, features):
@@ -342,7 +333,7 @@ class Model(nn.Module):
         return inputs
 
     def _rescale(self, latents):
-        return (latents - self.centre) @ self.whiten
+        return (latents - self.centre) / self.spread
 
     def _sample(self, means, log_variances, generator):
         width = 1 if self.config.reparameterization == "released" else means.shape[1]

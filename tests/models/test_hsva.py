@@ -361,7 +361,7 @@ def test_rows_of_classes_uses_each_row_before_one_twice():
 
 
 def test_classifier_set_and_encode_share_a_scale():
-    model, made = build(latents="whitened")
+    model, made = build()
     trainer = model.trainer(made, 0)
     for _ in range(2):
         trainer.epoch()
@@ -380,7 +380,7 @@ def test_classifier_set_and_encode_share_a_scale():
 def test_latents_are_scaled_as_asked():
     made = problem()
     stretched = {}
-    for latents in ("raw", "standardised", "whitened"):
+    for latents in ("raw", "standardised"):
         model, _ = build(latents=latents)
         trainer = model.trainer(made, 0)
         trainer.epoch()
@@ -389,10 +389,6 @@ def test_latents_are_scaled_as_asked():
     raw = stretched["raw"]
     expected = (raw - raw.mean(0)) / raw.std(0, correction=0)
     torch.testing.assert_close(stretched["standardised"], expected, atol=1e-3, rtol=1e-3)
-    # directions of next to no variance stay small, so that the covariance is at most the identity
-    values, vectors = torch.linalg.eigh(raw.double().T.cov(correction=0))
-    expected = vectors @ torch.diag(values / values.clamp_min(1e-4 * values.max())) @ vectors.T
-    torch.testing.assert_close(stretched["whitened"].double().T.cov(correction=0), expected, atol=2e-3, rtol=0)
 
 
 def test_weights_alone_restore_a_model():
@@ -454,7 +450,7 @@ def test_odd_sizes(sizes):
 
 
 def test_one_latent_dimension():
-    model, made = build(networks=dataclasses.replace(NETWORKS, latent=1), latents="whitened")
+    model, made = build(networks=dataclasses.replace(NETWORKS, latent=1))
     assert all(math.isfinite(value) for value in model.trainer(made, 0).epoch().values())
     assert model.encode(made.features).isfinite().all()
 
