@@ -47,13 +47,11 @@ def heads(model, task, config, seed, gzsl_epochs, czsl_epochs):
         weight = torch.cat([task.problem.seen, task.problem.unseen])
         zeros = weight.new_zeros(len(weight))
         return iter([classifier.Head(weight, zeros)]), iter([classifier.Head(weight[seen:], zeros[seen:])])
-    inputs, labels = made
-    fake = labels >= seen
+    inputs, labels = model.classifier_set(task.problem, seed, unseen_only=True)
     options = config.classifier, seed
-    total = seen + len(task.unseen)
     return (
-        classifier.epochs(inputs, labels, total, *options, gzsl_epochs, model.expand),
-        classifier.epochs(inputs[fake], labels[fake] - seen, total - seen, *options, czsl_epochs, model.expand),
+        classifier.epochs(*made, seen + len(task.unseen), *options, gzsl_epochs, model.expand),
+        classifier.epochs(inputs, labels - seen, len(task.unseen), *options, czsl_epochs, model.expand),
     )
 
 

@@ -2,9 +2,11 @@
 
 from pipeline import files, params, schema
 from pipeline.errors import one_line
+from pipeline.record import recorded
 
 
 @one_line
+@recorded
 def main():
     given = params.load()
     schema.check(given)

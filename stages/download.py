@@ -5,9 +5,11 @@ from typing import Literal
 
 from pipeline import arguments, datasets, download, params
 from pipeline.errors import one_line
+from pipeline.record import recorded
 
 
 @one_line
+@recorded
 def main():
     args = arguments.parse(__doc__, "dataset")
     given = params.load()

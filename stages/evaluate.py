@@ -6,9 +6,11 @@ from safetensors.torch import load_file
 
 from pipeline import arguments, data, evaluation, files, machine, metrics, models, params, protocol
 from pipeline.errors import one_line
+from pipeline.record import recorded
 
 
 @one_line
+@recorded
 def main():
     args = arguments.parse(__doc__, "dataset", "seed")
     given = params.load()

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from pipeline import archives, arguments, backbone, datasets, features, files, machine, params
 from pipeline.errors import one_line
+from pipeline.record import recorded
 
 
 @one_line
+@recorded
 def main():
     args = arguments.parse(__doc__, "dataset")
     given = params.load()

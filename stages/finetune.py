@@ -6,9 +6,11 @@ from typing import Literal
 
 from pipeline import archives, arguments, backbone, files, finetune, index, machine, params, training
 from pipeline.errors import one_line
+from pipeline.record import recorded
 
 
 @one_line
+@recorded
 def main():
     args = arguments.parse(__doc__, "dataset")
     given = params.load()

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from pipeline import files, params
 from pipeline.errors import one_line
+from pipeline.record import recorded
 from pipeline.report import aggregate, contents, page
 
 
 @one_line
+@recorded
 def main():
     given = params.load()
     model = given.section("model", params.Model)

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from pipeline import arguments, data, files, machine, models, params, protocol, training
 from pipeline.errors import one_line
+from pipeline.record import recorded
 
 
 @one_line
+@recorded
 def main():
     args = arguments.parse(__doc__, "dataset", "seed")
     given = params.load()

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from pipeline import arguments, datasets, params, semantics
 from pipeline.errors import one_line
+from pipeline.record import recorded
 
 
 @one_line
+@recorded
 def main():
     args = arguments.parse(__doc__, "dataset")
     module = datasets.get(args.dataset)

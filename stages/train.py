@@ -8,9 +8,11 @@ from safetensors.torch import save
 
 from pipeline import arguments, data, files, machine, models, params, protocol, training
 from pipeline.errors import one_line
+from pipeline.record import recorded
 
 
 @one_line
+@recorded
 def main():
     args = arguments.parse(__doc__, "dataset", "seed")
     given = params.load()

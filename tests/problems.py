@@ -5,7 +5,7 @@ import numpy as np
 from pipeline.data import Benchmark
 
 
-def benchmark(seen=10, unseen=4, width=24, attributes=8, images=20, noise=0.3, seed=0):
+def benchmark(seen=20, unseen=4, width=24, attributes=6, images=20, noise=0.2, seed=0):
     """A `Benchmark` with two validation folds; classes are not in the order of the split."""
     generator = np.random.default_rng(seed)
     classes = seen + unseen
@@ -16,7 +16,7 @@ def benchmark(seen=10, unseen=4, width=24, attributes=8, images=20, noise=0.3, s
     features = means[labels] + noise * generator.normal(size=(len(labels), width))
     unseen_ids = generator.permutation(classes)[:unseen]
     position = np.tile(np.arange(images), classes)
-    split = np.where(position < images // 4, "test_seen", "trainval")
+    split = np.where(position < images // 4, "test_seen", "trainval").astype("<U11")
     split[np.isin(labels, unseen_ids)] = "test_unseen"
     seen_ids = np.setdiff1d(np.arange(classes), unseen_ids)
     folds = []

@@ -27,7 +27,7 @@ def test_the_final_task_learns_from_trainval_alone():
     classes = np.concatenate([task.seen, task.unseen])
     np.testing.assert_array_equal(classes[task.labels], BENCHMARK.labels[task.rows])
     np.testing.assert_array_equal(task.problem.unseen.numpy(), BENCHMARK.attributes[task.unseen])
-    assert task.seen_mask.sum() == len(task.seen) == 10
+    assert task.seen_mask.sum() == len(task.seen) == 20
 
 
 @pytest.mark.parametrize("fold", [0, 1])
@@ -88,5 +88,5 @@ def test_what_the_stages_wrote_is_read_back(tmp_path):
 
 def test_features_of_another_extraction_are_refused(tmp_path):
     write(tmp_path, BENCHMARK.features[:-1])
-    with pytest.raises(UserError, match=r"features\.npy: its shape is \(279, 24\), but index\.csv has 280 rows"):
+    with pytest.raises(UserError, match=r"features\.npy: its shape is \(479, 24\), but index\.csv has 480 rows"):
         data.load(tmp_path)

@@ -54,8 +54,12 @@ class Model(Protocol):
     def encode(self, features: torch.Tensor) -> torch.Tensor:
         """N x d_x features as extracted -> N x k inputs, of the kind that `classifier_set` gives."""
 
-    def classifier_set(self, problem: Problem, seed: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def classifier_set(
+        self, problem: Problem, seed: int, unseen_only: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """M x k inputs and M labels for the linear classifier, seen classes 0..S-1 and synthesised unseen S..S+U-1.
+
+        With `unseen_only` the set is for unseen classes alone (CZSL), of which a model may then want another number.
 
         None where the model needs no trained classifier: the classes' semantics then are its weights.
         """

@@ -328,18 +328,21 @@ class Model(nn.Module):
         return self.scale(features)
 
     @torch.no_grad()
-    def classifier_set(self, problem, seed):
-        """Real trainval features and `synthetic` per unseen class, scaled: M x d_x, and M labels."""
+    def classifier_set(self, problem, seed, unseen_only=False):
+        """Real trainval features and `synthetic` per unseen class, scaled: M x d_x, and M labels.
+
+        `unseen_only` leaves the real ones out.
+        """
         device = problem.features.device
         generator = torch.Generator(device).manual_seed(seed)
-        real, count = len(problem.features), self.config.synthetic
+        real, count = 0 if unseen_only else len(problem.features), self.config.synthetic
         inputs = problem.features.new_empty(real + self.unseen * count, problem.features.shape[1])
-        inputs[:real] = self.scale(problem.features)
+        inputs[:real] = self.scale(problem.features[:real])
         fakes = torch.arange(self.unseen, device=device).repeat_interleave(count)
         for rows, classes in zip(inputs[real:].split(4096), fakes.split(4096), strict=True):
             z = torch.randn(len(classes), self.latent, device=device, generator=generator)
             rows.copy_(self.generator(z, problem.unseen[classes]))
-        return inputs, torch.cat([problem.labels, self.seen + fakes])
+        return inputs, torch.cat([problem.labels[:real], self.seen + fakes])
 
     @torch.no_grad()
     def expand(self, inputs):

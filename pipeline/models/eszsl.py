@@ -38,7 +38,7 @@ class Model(torch.nn.Module):
     def encode(self, features):
         return self.scale(features) @ self.form
 
-    def classifier_set(self, problem, seed):
+    def classifier_set(self, problem, seed, unseen_only=False):
         return None
 
     def expand(self, inputs):

@@ -23,6 +23,7 @@ class Shown:
     hashes: dict[str, str]
     params: dict
     records: list[dict]
+    undecodable: int
 
 
 def gather(name, runs):
@@ -47,4 +48,11 @@ def gather(name, runs):
         worst,
         *provenance.locked(name, first.seed),
         provenance.records(kept.name, name, [run.seed for run in runs]),
+        undecodable(folder),
     )
+
+
+def undecodable(folder):
+    """How many images have zeros for features because they could not be decoded (`features.on_bad_image: zero`)."""
+    listed = folder / "undecodable.csv"
+    return len(files.read_csv(listed)) if listed.exists() else 0

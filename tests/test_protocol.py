@@ -1,0 +1,122 @@
+"""Selection, training and evaluation of every model on a made-up benchmark, as the stages put them together."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from pipeline import data, metrics, models, params, protocol, training
+from tests import problems
+
+BENCHMARK = problems.benchmark()
+GIVEN = params.load("params.yaml")
+SHORT = {"hsva": {"epochs": 6}, "bsegn": {"epochs": 6}, "eszsl": {}}
+ENOUGH = {"hsva": {"epochs": 40}, "bsegn": {"epochs": 40}, "eszsl": {}}
+SELECTION = protocol.Selection(folds=1, checks=3)
+
+
+def config(name, epochs=SHORT):
+    """The embedded data set's params of a model, with other epochs."""
+    built = GIVEN.layered(f"{name}.common", f"{name}.shapes", models.get(name).Config)
+    return dataclasses.replace(built, **epochs[name])
+
+
+def select(name, seed=0, checkpoint=lambda fold: None, epochs=SHORT):
+    settings = config(name, epochs)
+    return protocol.select(BENCHMARK, models.get(name), settings, SELECTION, seed, "cpu", name, checkpoint)
+
+
+@pytest.mark.parametrize("name", params.MODELS)
+def test_a_model_learns_to_tell_unseen_classes_apart(name):
+    module = models.get(name)
+    settings = config(name, ENOUGH)
+    chosen, rows = select(name, epochs=ENOUGH)
+    assert {row["epoch"] for row in rows} >= {chosen["epoch"]}
+    task = data.test_task(BENCHMARK, "cpu")
+    tensors, history = protocol.train(task, module, settings, chosen, 0, name)
+    assert [row["epoch"] for row in history] == list(range(1, chosen["epoch"] + 1))
+    scores = protocol.scores(task, *protocol.restore(task, module, settings, tensors))
+    figures = metrics.summary(*scores, task.labels, task.seen_mask, chosen["constant"])
+    # of four unseen classes; chance is 25
+    assert figures["T1"] > 40
+    assert json.loads(json.dumps(figures)) == figures
+
+
+@pytest.mark.parametrize("name", ["hsva", "bsegn"])
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(name):
+    first, second, other = select(name)[1], select(name)[1], select(name, seed=1)[1]
+    assert first == second != other
+
+
+def test_a_selection_killed_in_the_middle_ends_the_same(tmp_path, monkeypatch):
+    whole = select("hsva")
+
+    def checkpoint(fold):
+        return training.Checkpoint(tmp_path / f"{fold}.pt", "key", 1e-9)
+
+    with monkeypatch.context() as patched:
+        calls = []
+
+        def dies(*arguments):
+            calls.append(arguments)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return check(*arguments)
+
+        check = protocol.check
+        patched.setattr(protocol, "check", dies)
+        with pytest.raises(KeyboardInterrupt):
+            select("hsva", checkpoint=checkpoint)
+    assert (tmp_path / "0.pt").exists()
+    assert select("hsva", checkpoint=checkpoint) == whole
+
+
+def test_several_folds_are_averaged():
+    one, two = ([{"epoch": 1, "classifier_epoch": c, **row} for c, row in enumerate(rows, 1)] for rows in FOLDS)
+    chosen = protocol.choose([one, two])
+    assert chosen["gzsl_epoch"] == 2
+    assert chosen["czsl_epoch"] == 1
+    assert chosen["validation"]["H"] == 30
+    assert chosen["validation"]["T1"] == 60
+    assert chosen["constant"] == 2
+
+
+def row(t1, h, constant):
+    return {"T1": t1, "U": h, "S": h, "H": h, "AUSUC": h, "constant": constant}
+
+
+FOLDS = ([row(70, 40, 0), row(10, 30, 1)], [row(50, 10, 0), row(20, 30, 3)])
+
+
+def test_the_chosen_epoch_is_the_best_on_validation_and_not_on_test():
+    chosen, rows = select("eszsl")
+    assert chosen["validation"]["H"] == max(row["H"] for row in rows)
+    oracle = protocol.oracle(data.test_task(BENCHMARK, "cpu"), models.get("eszsl"), config("eszsl"), 3, 0, "oracle")
+    task = data.test_task(BENCHMARK, "cpu")
+    tensors, _ = protocol.train(task, models.get("eszsl"), config("eszsl"), chosen, 0, "eszsl")
+    scores = protocol.scores(task, *protocol.restore(task, models.get("eszsl"), config("eszsl"), tensors))
+    assert oracle["H"] >= metrics.summary(*scores, task.labels, task.seen_mask)["H"]
+
+
+def test_no_test_image_and_no_test_label_reaches_training():
+    poisoned = dataclasses.replace(
+        BENCHMARK,
+        features=np.where((BENCHMARK.split == "trainval")[:, None], BENCHMARK.features, np.float32("nan")),
+        labels=np.where(BENCHMARK.split == "test_seen", BENCHMARK.labels[::-1], BENCHMARK.labels),
+    )
+    for name in params.MODELS:
+        task = data.test_task(poisoned, "cpu")
+        chosen = {"epoch": 1, "gzsl_epoch": 1, "czsl_epoch": 1}
+        tensors, _ = protocol.train(task, models.get(name), config(name), chosen, 0, name)
+        clean, _ = protocol.train(data.test_task(BENCHMARK, "cpu"), models.get(name), config(name), chosen, 0, name)
+        assert all(torch.equal(tensors[key], clean[key]) for key in clean)
+
+
+@pytest.mark.parametrize("name", params.MODELS)
+def test_params_of_every_data_set_build_a_model(name):
+    for dataset in params.DATASETS:
+        built = GIVEN.layered(f"{name}.common", f"{name}.{dataset}", models.get(name).Config)
+        assert yaml.safe_dump(dataclasses.asdict(built))
