@@ -219,6 +219,7 @@ def begin(precision, device, images, d_x, d_a, seen, unseen):
         seen_latents="encoded",
         levels=2,
         synthetic=300,
+        length=10.0,
         widths=widths,
         cycle=bsegn.Cycle(weight=0.01, lr=1e-4),
         fem=fem,

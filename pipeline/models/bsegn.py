@@ -17,7 +17,8 @@ TF-VAEGAN, ECCV 2020), and each inferred choice is a field of `Config`, `Cycle`,
   online or trained once on real images and frozen, its own network or the cycle branch (`shared`), with or without
   the mean class vector subtracted (`centre`);
 - mFIM as a concatenation of the image's features with the cycle branch's hidden layers and output (`levels`);
-- the number of synthesised features per unseen class, and all of the final classifier.
+- the number of synthesised features per unseen class, the standardisation of what the final classifier reads
+  (`length`), and all of that classifier.
 
 The semantics of unseen classes, not their images, take part in training.
 
@@ -109,6 +110,8 @@ class Config:
     levels:          hidden layers of the cycle branch that mFIM adds to the features: 0 is no mFIM at all, and 1 also
                      takes the second hidden layer out of the branch
     synthetic:       N_syn, features synthesised per unseen class for the final classifier
+    length:          before the classifier each dimension of mFIM is standardised on real trainval images, and rows get
+                     about this length; null leaves mFIM as it is, which a linear softmax learns from very slowly
     precision:       of the matrix products in training; weights and optimisers stay float32. bfloat16 is fast where the
                      processor has it, and several times slower than float32 where it has not
     """
@@ -125,6 +128,7 @@ class Config:
     seen_latents: Literal["encoded", "prior"]
     levels: Literal[0, 1, 2]
     synthetic: Annotated[int, AtLeastOne]
+    length: Annotated[float, Positive] | None
     widths: Widths
     cycle: Cycle
     fem: Embedding
@@ -317,6 +321,10 @@ class Model(nn.Module):
         self.generator = Generator(d_x, d_a, self.latent, config.widths.generator)
         hidden = (config.widths.cycle1,) if config.levels == 1 else (config.widths.cycle1, config.widths.cycle2)
         self.cycle = Embedder(d_x, d_a, *hidden)
+        width = d_x + sum(hidden) + d_a if config.levels else d_x
+        # of mFIM, fitted by `classifier_set`
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
 
     def trainer(self, problem, seed):
         """Begin a training run on the problem's device (`pipeline.models.base`)."""
@@ -342,12 +350,27 @@ class Model(nn.Module):
         for rows, classes in zip(inputs[real:].split(4096), fakes.split(4096), strict=True):
             z = torch.randn(len(classes), self.latent, device=device, generator=generator)
             rows.copy_(self.generator(z, problem.unseen[classes]))
+        if self.config.length:
+            self._standardise(self.scale(problem.features))
         return inputs, torch.cat([problem.labels[:real], self.seen + fakes])
 
     @torch.no_grad()
     def expand(self, inputs):
-        """mFIM(x) = [x; h1(x); h2(x); R(x)], as many hidden layers as `levels`: M x d_x -> M x K."""
+        """mFIM(x) = [x; h1(x); h2(x); R(x)], as many hidden layers as `levels`, standardised: M x d_x -> M x K."""
+        return (self._integrated(inputs) - self.centre) / self.spread
+
+    def _integrated(self, inputs):
         return torch.cat([inputs, *self.cycle.levels(inputs)], 1) if self.config.levels else inputs
+
+    def _standardise(self, inputs):
+        """Take the mean and spread of mFIM over these inputs, block by block since it is wide."""
+        blocks, n = inputs.split(classifier.BLOCK), len(inputs)
+        mean = sum(self._integrated(block).sum(0) for block in blocks) / n
+        deviation = (sum((self._integrated(block) - mean).square().sum(0) for block in blocks) / n).sqrt()
+        # a dimension that hardly varies is not blown up
+        floor = 1e-3 * deviation.mean().clamp_min(1e-6)
+        self.centre.copy_(mean)
+        self.spread.copy_(deviation.clamp_min(floor) * math.sqrt(len(mean)) / self.config.length)
 
 
 @dataclass(frozen=True)

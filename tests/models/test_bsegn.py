@@ -40,6 +40,7 @@ def config(**changes):
         seen_latents="encoded",
         levels=2,
         synthetic=6,
+        length=None,
         widths=bsegn.Widths(encoder=20, generator=24, critic=28, cycle1=16, cycle2=12, fem=18),
         cycle=bsegn.Cycle(weight=0.01, lr=1e-3),
         fem=bsegn.Embedding(
@@ -405,6 +406,28 @@ def test_expand_concatenates_the_levels(levels, width):
         first = F.leaky_relu(model.cycle.hidden[0](inputs), 0.2)
         torch.testing.assert_close(wide[:, 10:26], first)
         assert len(model.cycle.hidden) == levels
+
+
+@pytest.mark.parametrize("levels", [0, 2])
+def test_what_the_classifier_reads_is_standardised(levels):
+    given = problem()
+    given.features[:, 3] = 7
+    model, trainer = begin(given, config(levels=levels, length=10.0))
+    trainer.epoch()
+    inputs, _ = model.classifier_set(given, 0)
+    wide = model.expand(inputs[:40])
+    model.classifier_set(given, 0, unseen_only=True)
+    assert torch.equal(model.expand(inputs[:40]), wide)
+    assert torch.isfinite(model.expand(inputs)).all()
+    torch.testing.assert_close(wide.mean(0), torch.zeros(wide.shape[1]), atol=1e-3, rtol=0)
+    # one dimension is constant; the others share the length
+    varied = wide[:, wide.std(0) > 0.5]
+    deviation = varied.std(0, correction=0)
+    torch.testing.assert_close(deviation, torch.full_like(deviation, 10 / wide.shape[1] ** 0.5), rtol=1e-3, atol=1e-3)
+    assert wide[:, 3].abs().max() < 1e-3
+    fresh = bsegn.Model(10, 5, 6, 3, model.config)
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(fresh.expand(inputs), model.expand(inputs))
 
 
 def test_classifier_set_has_real_seen_and_synthetic_unseen_features():
