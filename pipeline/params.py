@@ -91,7 +91,8 @@ def load(file=FILE):
     if not isinstance(tree, dict):
         raise UserError(f"{file}: holds no keys; it should be a mapping of sections")
     params = Params(tree, file)
-    names = ("model", "datasets", "seeds", "backbone", "finetune", "features", "selection", "evaluation", "run", *DATASETS, *MODELS)
+    general = ("model", "datasets", "seeds", "backbone", "finetune", "features", "selection", "evaluation", "run")
+    names = (*general, *DATASETS, *MODELS)
     for key in tree:
         if key not in names:
             raise UserError(f"{file}: '{key}' is no section of this pipeline{hint(key, names)}")

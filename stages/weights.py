@@ -21,7 +21,7 @@ def main():
     if source == "published":
         backbone.write_safetensors(target, {}, {"arch": "none, the features are published"})
         return
-    print(f"weights {args.dataset}: ", end="", flush=True)
+    print(f"weights {args.dataset}: {network.arch}", flush=True)
     backbone.save(target, weights.start(network.weights, network, store), network.arch)
 
 
