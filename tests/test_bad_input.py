@@ -1,11 +1,11 @@
 """What a user can get wrong is told in one line by the stage that meets it, and leaves nothing half-written."""
 
 import io
-import json
 import tarfile
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -61,8 +61,6 @@ def test_params(clone, old, new, message):
 
 def override(clone, **sources):
     """Give the flowers other sources: role -> {url, md5, ...}; and a data set of one's own."""
-    import yaml
-
     path = clone.folder / "params.yaml"
     tree = yaml.safe_load(path.read_text())
     for dataset, roles in sources.items():
@@ -158,4 +156,4 @@ def test_undecodable_images_are_all_listed(clone, tmp_path):
     assert "owl/broken.jpg" in output
     assert "rook/cut.jpg" in output
     assert "features.npy" not in {path.rsplit("/", 1)[-1] for path in written(clone)}
-    assert json.loads(json.dumps(told(output)))
+    assert told(output)

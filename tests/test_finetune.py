@@ -35,15 +35,6 @@ CONFIG = finetune.Config(
 COLOURS = [(200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40), (120, 40, 160)]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small only wait for each other's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory):
     """An archive and index: classes 0, 2 and 4 seen, 1 and 3 unseen, a class is a colour under noise."""

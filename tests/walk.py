@@ -46,22 +46,23 @@ class Clone:
         self.run("git", "init", "-q", "-b", "main")
         self.commit("As cloned")
 
-    def run(self, *command, status=0):
-        """Run a command in the clone; its output, both streams. Fails unless it ends with `status` (None: any)."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        assert status is None or done.returncode == status, f"{command} ended with {done.returncode}:\n{done.stdout}"
+    def run(self, *command):
+        """Run a command that must end well in the clone: its output, both streams."""
+        done = self._start(command)
+        assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout
 
     def fails(self, *command):
         """Run a command that must fail: its output, in which there is no traceback."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        done = self._start(command)
         assert done.returncode != 0, done.stdout
         assert "Traceback" not in done.stdout
         return done.stdout
+
+    def _start(self, command):
+        return subprocess.run(
+            command, cwd=self.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
     def edit(self, name, old, new):
         """Replace text that occurs once in a file."""

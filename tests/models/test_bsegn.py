@@ -16,15 +16,6 @@ from pipeline.models import bsegn
 from pipeline.models.base import Problem
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small gain nothing from several threads, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def config(**changes):
     """A small Config; `fem__weight=0` changes a nested field."""
     small = bsegn.Config(
