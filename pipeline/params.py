@@ -6,6 +6,7 @@ and other dataclasses. `pipeline.schema` lists the sections.
 """
 
 import contextlib
+import copy
 import dataclasses
 import difflib
 import types
@@ -73,7 +74,11 @@ class Params:
 
     def layered(self, common, key, schema):
         """As `section`, of `key` laid over `common`: what differs over what is shared."""
-        return build(schema, _laid(self.value(common), self.value(key)), f"{self.file}: {key} (over {common})")
+        return build(schema, self.laid(common, key), f"{self.file}: {key} (over {common})")
+
+    def laid(self, common, key):
+        """The raw tree that `layered` checks, a copy."""
+        return copy.deepcopy(_laid(self.value(common), self.value(key)))
 
     def section(self, key, schema):
         """The value at `key`, checked against `schema` (a dataclass or any annotation it may hold)."""
