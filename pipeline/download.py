@@ -41,13 +41,14 @@ class _Interrupted(Exception):
 def fill(raw, sources, store, wanted, section="sources"):
     """Empty the folder `raw` and fill it with each source that is needed, under its role's name.
 
-    raw: folder; sources: role -> `Source`; store: the archive store; wanted: images or published, what the features
-    come from; section: the params key that messages name. Raises UserError where a source cannot be had.
+    raw: folder; sources: role -> `Source`; store: the archive store; wanted: what the params ask for beside what is
+    always needed (see `Source`); section: the params key that messages name. Raises UserError where a source cannot be
+    had.
     """
     raw = Path(raw)
     empty(raw)
     for role, source in sources.items():
-        if source is not None and source.needed in ("always", wanted):
+        if source is not None and source.needed in ("always", *wanted):
             path = obtain(source, store, f"{section}.{role}")
             place(path, raw, role, link=path.parent == Path(store))
 

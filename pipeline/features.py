@@ -216,7 +216,7 @@ def build(model, weights, view, raw, listing, reader, config, run, target, folde
     Returns the undecodable images, and None from a worker that is not the first.
     """
     me = worker()
-    device = machine.device(run.device)
+    device = machine.start(run)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", me.local % torch.cuda.device_count())
     print(f"{label}: {len(listing.images)} images on {machine.describe(device)}, {config.dtype}", flush=True)

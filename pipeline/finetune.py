@@ -32,7 +32,8 @@ class Config:
     weight_decay: AdamW's. warmup: epochs of linear rise before the cosine. label_smoothing: share of the target that
     all classes have in common. holdout: share of each class's images that gives the validation accuracy. patience:
     epochs without a better one before it stops. crop: least share of an image that a random crop keeps. flip: mirror
-    every second image. precision: of forward and backward.
+    every second image. precision: of forward and backward. spare_folds: classes that act as unseen in so many of the
+    validation folds are left out, so that selection on those judges by classes that the backbone has not seen either.
     """
 
     epochs: Annotated[int, Range(least=0)]
@@ -47,6 +48,7 @@ class Config:
     crop: Annotated[float, Range(above=0, most=1)]
     flip: bool
     precision: Literal["float32", "bfloat16"]
+    spare_folds: Literal[0, 1, 3]
     seed: Annotated[int, Range(least=0)]
 
 
@@ -63,14 +65,20 @@ class Seen:
     classes: np.ndarray
 
 
-def seen(index):
-    """The trainval rows of an `Index` as `Seen`.
+def seen(index, spared=0):
+    """The trainval rows of an `Index` as `Seen`, less classes that act as unseen in the first `spared` folds.
 
     Raises UserError where a trainval image belongs to an unseen class, or is a test image too.
     """
     chosen = index.split == "trainval"
     if not chosen.any():
         raise UserError("index.csv has no trainval row; there is nothing to fine-tune on")
+    for fold in index.validation[:spared]:
+        chosen &= fold != "val_unseen"
+    if not chosen.any():
+        raise UserError(
+            f"finetune.spare_folds: the unseen classes of {spared} validation folds are all there are; take fewer"
+        )
     leaked = np.intersect1d(index.labels[chosen], index.labels[index.split == "test_unseen"])
     if len(leaked):
         raise UserError(f"index.csv: classes {', '.join(map(str, leaked[:5]))} are unseen and have trainval images")

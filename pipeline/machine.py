@@ -12,12 +12,13 @@ from pipeline.params import Positive, Range
 @dataclass(frozen=True)
 class Run:
     """device; workers that decode images (null: one a core); where downloads are kept; whether to compile the
-    backbone; minutes between two checkpoints of a training."""
+    backbone; threads of a stage on the processor (null: PyTorch's choice); minutes between two checkpoints."""
 
     device: str
     workers: Annotated[int, Range(least=0)] | None
     archives: str
     compile: bool
+    threads: Annotated[int, Range(least=1)] | None
     checkpoint_minutes: Annotated[float, Positive]
 
     @property
@@ -29,6 +30,15 @@ class Run:
 def available_cores():
     """Cores this process may use, which a container or a scheduler can make fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start(run):
+    """Set up as a `Run` says: its torch device."""
+    import torch
+
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    return device(run.device)
 
 
 def device(name):

@@ -23,9 +23,11 @@ def main():
         print(f"download {args.dataset}: made", flush=True)
         return
     wanted = given.section("features.source", Literal["images", "published"])
+    semantics = given.section(f"{args.dataset}.semantics", module.SEMANTICS)
+    asked = [wanted, "sentences"] if semantics == "sentences" else [wanted]
     store = given.section("run.archives", str)
     print(f"download {args.dataset}: {wanted} and annotations, archives kept in {store}", flush=True)
-    download.fill(raw, vars(sources), store, wanted, key)
+    download.fill(raw, vars(sources), store, asked, key)
 
 
 if __name__ == "__main__":

@@ -14,16 +14,14 @@ from pipeline.record import recorded
 def main():
     args = arguments.parse(__doc__, "dataset", "seed")
     given = params.load()
-    model = given.section("model", params.Model)
-    module = models.get(model)
-    config = given.layered(f"{model}.common", f"{model}.{args.dataset}", module.Config)
+    model, module, config = models.configured(given, args.dataset)
     selection = given.section("selection", protocol.Selection)
     wanted = given.section("evaluation", protocol.Evaluation)
     run = given.section("run", machine.Run)
 
     out = Path(f"runs/{args.dataset}/{args.seed}")
     benchmark = data.load(f"data/{args.dataset}")
-    task = data.test_task(benchmark, machine.device(run.device))
+    task = data.test_task(benchmark, machine.start(run))
     chosen = files.read_json(out / "selected.json")
     trained = protocol.restore(task, module, config, load_file(out / "model.safetensors"))
     over_all, over_unseen = protocol.scores(task, *trained)

@@ -28,12 +28,12 @@ def main():
         files.write_csv(folder / "finetune.csv", [], finetune.COLUMNS)
         print(f"{label}: the backbone stays as it is", flush=True)
         return
-    device = machine.device(run.device)
+    device = machine.start(run)
     print(f"{label}: on {machine.describe(device)}, {config.precision}", flush=True)
     model = backbone.load(start, network)
     view = backbone.view(model, network)
     reader = archives.Images(folder / "raw")
-    data = finetune.seen(index.read(folder / "index.csv"))
+    data = finetune.seen(index.read(folder / "index.csv"), config.spare_folds)
     data = finetune.without_bad(data, view, reader, on_bad_image, run.decoders, label)
     key = [config, network, files.digest(start), files.digest(folder / "index.csv")]
     checkpoint = training.Checkpoint(f"checkpoints/{args.dataset}/finetune.pt", key, run.checkpoint_minutes)

@@ -12,13 +12,11 @@ from pipeline.record import recorded
 def main():
     args = arguments.parse(__doc__, "dataset", "seed")
     given = params.load()
-    model = given.section("model", params.Model)
-    module = models.get(model)
-    config = given.layered(f"{model}.common", f"{model}.{args.dataset}", module.Config)
+    model, module, config = models.configured(given, args.dataset)
     selection = given.section("selection", protocol.Selection)
     run = given.section("run", machine.Run)
 
-    device = machine.device(run.device)
+    device = machine.start(run)
     benchmark = data.load(f"data/{args.dataset}")
     label = f"select {model}, {args.dataset}, seed {args.seed}"
     print(f"{label}: on {machine.describe(device)}", flush=True)

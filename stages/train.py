@@ -16,13 +16,11 @@ from pipeline.record import recorded
 def main():
     args = arguments.parse(__doc__, "dataset", "seed")
     given = params.load()
-    model = given.section("model", params.Model)
-    module = models.get(model)
-    config = given.layered(f"{model}.common", f"{model}.{args.dataset}", module.Config)
+    model, module, config = models.configured(given, args.dataset)
     run = given.section("run", machine.Run)
 
     out = Path(f"runs/{args.dataset}/{args.seed}")
-    device = machine.device(run.device)
+    device = machine.start(run)
     benchmark = data.load(f"data/{args.dataset}")
     chosen = files.read_json(out / "selected.json")
     label = f"train {model}, {args.dataset}, seed {args.seed}"

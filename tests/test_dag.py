@@ -76,7 +76,9 @@ def reads(stage):
 
 
 # helpers that read params on a stage's behalf
-READ_FOR = dict.fromkeys(("weights", "finetune", "features"), (ROOT / "pipeline/backbone.py",))
+READ_FOR = dict.fromkeys(("weights", "finetune", "features"), (ROOT / "pipeline/backbone.py",)) | dict.fromkeys(
+    ("select", "train", "evaluate"), (ROOT / "pipeline/models/__init__.py",)
+)
 
 
 def _spelt(node):
@@ -87,7 +89,7 @@ def _spelt(node):
     parts = [
         part.value if isinstance(part, ast.Constant) else "${" + ast.unparse(part.value) + "}" for part in node.values
     ]
-    return re.sub(r"\$\{(args\.)?dataset\}", "${item.dataset}", "".join(parts))
+    return re.sub(r"\$\{(args\.)?dataset\}", "${item.dataset}", "".join(parts).replace("${name}", "${model}"))
 
 
 @pytest.mark.parametrize("stage", sorted(set(STAGES) - {"check"}))

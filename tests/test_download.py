@@ -224,15 +224,18 @@ def test_raw_holds_each_needed_source_under_its_role(tmp_path):
     }
     sources = local | {
         "features": Source("nowhere", needed="published"),
-        "sentences": None,
+        "sentences": Source("elsewhere", needed="sentences"),
+        "classes": None,
     }
     raw = tmp_path / "data" / "raw"
-    download.fill(raw, sources, tmp_path / "store", "images")
+    download.fill(raw, sources, tmp_path / "store", ["images"])
     assert sorted(path.name for path in raw.iterdir()) == ["annotations.tar", "images.tar", "labels.mat"]
     # what is the user's stays the user's
     assert (raw / "labels.mat").stat().st_ino != (tmp_path / "labels.MAT").stat().st_ino
     with pytest.raises(UserError, match=r"sources.features: cannot be fetched"):
-        download.fill(raw, sources, tmp_path / "store", "published")
+        download.fill(raw, sources, tmp_path / "store", ["published"])
+    with pytest.raises(UserError, match=r"sources.sentences: cannot be fetched"):
+        download.fill(raw, sources, tmp_path / "store", ["images", "sentences"])
 
 
 def test_a_page_instead_of_an_archive_is_not_kept(tmp_path):
@@ -244,10 +247,10 @@ def test_a_page_instead_of_an_archive_is_not_kept(tmp_path):
         assert obtain(tmp_path, f"{site.url}/a.tgz", f"{site.url}/two/a.tgz").read_bytes() == DATA_TGZ
     (tmp_path / "b.zip").write_bytes(page)
     with pytest.raises(UserError, match=r"b\.zip: is no archive"):
-        download.fill(tmp_path / "raw", {"images": Source(str(tmp_path / "b.zip"))}, tmp_path / "store", "images")
+        download.fill(tmp_path / "raw", {"images": Source(str(tmp_path / "b.zip"))}, tmp_path / "store", ["images"])
 
 
 def test_an_archive_that_is_cut_off_leaves_nothing_in_raw(tmp_path):
     with serving({"a.tgz": DATA_TGZ[:-100]}) as site, pytest.raises(UserError, match="damaged or cut off"):
-        download.fill(tmp_path / "raw", {"images": Source(f"{site.url}/a.tgz")}, tmp_path / "store", "images")
+        download.fill(tmp_path / "raw", {"images": Source(f"{site.url}/a.tgz")}, tmp_path / "store", ["images"])
     assert list((tmp_path / "raw").iterdir()) == []

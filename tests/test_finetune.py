@@ -30,6 +30,7 @@ CONFIG = finetune.Config(
     crop=0.5,
     flip=True,
     precision="float32",
+    spare_folds=0,
     seed=0,
 )
 COLOURS = [(200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40), (120, 40, 160)]
@@ -84,6 +85,16 @@ def test_only_trainval_images_of_seen_classes_are_taken(coloured):
         row = index.images.index(image)
         assert index.split[row] == "trainval"
         assert data.classes[label] == index.labels[row]
+
+
+def test_classes_of_validation_are_spared_on_request(coloured):
+    _, index = coloured
+    validation = [np.where(index.labels == spared, "val_unseen", "train") for spared in (2, 4, 0)]
+    index = dataclasses.replace(index, validation=validation)
+    assert finetune.seen(index).classes.tolist() == [0, 2, 4]
+    assert finetune.seen(index, spared=1).classes.tolist() == [0, 4]
+    with pytest.raises(UserError, match="unseen classes of 3 validation folds are all there are"):
+        finetune.seen(index, spared=3)
 
 
 def test_training_reads_nothing_else(coloured):

@@ -70,14 +70,14 @@ class Source:
         folder is packed into a .tar
     file: its name in the archive store, by default the last part of the first url
     sha256, md5: its checksum, where one is known
-    needed: always, or only where `features.source` says images or published
+    needed: always, or only where `features.source` says images or published, or `semantics` says sentences
     """
 
     url: list[str] | str
     file: str | None = None
     sha256: str | None = None
     md5: str | None = None
-    needed: Literal["always", "images", "published"] = "always"
+    needed: Literal["always", "images", "published", "sentences"] = "always"
 
 
 @dataclass(frozen=True)

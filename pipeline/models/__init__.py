@@ -5,7 +5,16 @@ A new one is a module here, its name in `pipeline.params.MODELS`, and a section 
 
 import importlib
 
+from pipeline import params
+
 
 def get(name):
     """The module of a model; it offers `Config` and `Model` (see `pipeline.models.base`)."""
     return importlib.import_module(f"pipeline.models.{name}")
+
+
+def configured(given, dataset):
+    """The model that a `Params` chooses: its name, its module, and its `Config` for a data set."""
+    name = given.section("model", params.Model)
+    module = get(name)
+    return name, module, given.layered(f"{name}.common", f"{name}.{dataset}", module.Config)

@@ -84,7 +84,7 @@ def xlsa17(path, folder, res=None):
     zipped(path, members)
 
 
-def fill(raw, wanted="images", **urls):
+def fill(raw, wanted=("images",), **urls):
     """Run the download of sources given by role."""
     sources = {
         role: base.Source(str(url), needed="published" if role == "features" else "always")

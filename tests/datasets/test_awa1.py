@@ -34,7 +34,7 @@ def raw(tmp_path_factory):
     published.res101(folder / "res101.mat", labels(), [f"/x/{row}.jpg" for row in range(30475)], width=2048 // 256)
     published.xlsa17(folder / "xlsa17.zip", "AWA1", folder / "res101.mat")
     return published.fill(
-        folder / "raw", "published", annotations=folder / "AwA2-base.zip", splits=folder / "xlsa17.zip"
+        folder / "raw", ["published"], annotations=folder / "AwA2-base.zip", splits=folder / "xlsa17.zip"
     )
 
 

@@ -58,7 +58,7 @@ def test_without_images_the_rows_are_those_of_the_features(raw, tmp_path):
     features = published.res101(tmp_path / "res101.mat", labels, [f"/x/AwA2//JPEGImages/{name}" for name in names])
     published.xlsa17(tmp_path / "xlsa17.zip", "AWA2")
     other = published.fill(
-        tmp_path / "raw", "published", splits=tmp_path / "xlsa17.zip", features=tmp_path / "res101.mat"
+        tmp_path / "raw", ["published"], splits=tmp_path / "xlsa17.zip", features=tmp_path / "res101.mat"
     )
     index = published.built(awa2, other)
     assert index.images == [""] * 37322

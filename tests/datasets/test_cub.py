@@ -78,7 +78,7 @@ def with_features(tmp_path_factory):
     shared = published.SHARED
     return published.fill(
         tmp_path_factory.mktemp("cub") / "raw",
-        "published",
+        ["published"],
         images=shared / "CUB_200_2011",
         splits=shared / "xlsa17",
         features=shared / "xlsa17/CUB/res101.mat",
@@ -99,6 +99,6 @@ def test_published_features_come_row_by_row(with_features):
 def test_published_features_come_out_of_the_zip(with_features, tmp_path):
     published.xlsa17(tmp_path / "xlsa17.zip", "CUB", published.SHARED / "xlsa17/CUB/res101.mat")
     raw = published.fill(
-        tmp_path / "raw", "published", images=published.SHARED / "CUB_200_2011", splits=tmp_path / "xlsa17.zip"
+        tmp_path / "raw", ["published"], images=published.SHARED / "CUB_200_2011", splits=tmp_path / "xlsa17.zip"
     )
     np.testing.assert_array_equal(cub.published(raw), cub.published(with_features))

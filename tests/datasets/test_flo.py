@@ -72,10 +72,10 @@ def test_published_features_are_checked_by_image_number(raw, tmp_path):
     names = [image.removeprefix("images.tar/") for image in listing.images]
     features = published.res101(tmp_path / "res101.mat", listing.labels + 1, [f"/x/flowers/{name}" for name in names])
     loose = {role: published.SHARED / path for role, path in FILES.items() if role != "images"}
-    other = published.fill(tmp_path / "raw", "published", **loose, features=tmp_path / "res101.mat")
+    other = published.fill(tmp_path / "raw", ["published"], **loose, features=tmp_path / "res101.mat")
     np.testing.assert_allclose(flo.published(other), features.T, rtol=1e-6)
     published.res101(tmp_path / "res101.mat", listing.labels + 1, names[::-1])
-    other = published.fill(tmp_path / "raw", "published", **loose, features=tmp_path / "res101.mat")
+    other = published.fill(tmp_path / "raw", ["published"], **loose, features=tmp_path / "res101.mat")
     with pytest.raises(UserError, match=r"row 0 is .* where 'image_06765\.jpg' is expected"):
         flo.published(other)
 

@@ -44,7 +44,7 @@ def write(place, files, text):
 def raw_of(tmp_path, files=None, text=None):
     """What the download stage makes of a folder."""
     place = write(tmp_path / "my birds", files or photographs(), text or table())
-    download.fill(tmp_path / "raw", {"images": Source(str(place)), "classes": None}, tmp_path / "store", "images")
+    download.fill(tmp_path / "raw", {"images": Source(str(place)), "classes": None}, tmp_path / "store", ["images"])
     return tmp_path / "raw"
 
 
@@ -71,7 +71,7 @@ def test_an_archive_is_read_as_the_folder_is(tmp_path):
             file.writestr("top/" + unicodedata.normalize("NFD", name), content)
     (tmp_path / "classes.csv").write_text(table(), encoding="utf-8")
     sources = {"images": Source(str(tmp_path / "birds.zip")), "classes": Source(str(tmp_path / "classes.csv"))}
-    download.fill(tmp_path / "other", sources, tmp_path / "store", "images")
+    download.fill(tmp_path / "other", sources, tmp_path / "store", ["images"])
     first, second = folder.listing(raw), folder.listing(tmp_path / "other")
     np.testing.assert_array_equal(first.labels, second.labels)
     for left, right in zip(built(raw).split, built(tmp_path / "other").split, strict=True):
@@ -273,6 +273,6 @@ def test_a_folder_without_images_is_refused(tmp_path):
 
 def test_a_table_beside_nothing_is_missed(tmp_path):
     place = write(tmp_path / "birds", photographs(), None)
-    download.fill(tmp_path / "raw", {"images": Source(str(place))}, tmp_path / "store", "images")
+    download.fill(tmp_path / "raw", {"images": Source(str(place))}, tmp_path / "store", ["images"])
     with pytest.raises(UserError, match=r"holds no classes\.csv"):
         folder.listing(tmp_path / "raw")
