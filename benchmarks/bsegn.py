@@ -130,9 +130,8 @@ def parameters(net):
     return sum(value.numel() for value in net.parameters())
 
 
-# float32 numbers that cross the memory bus for each parameter of a network that takes a step of Adam: the gradient
-# written; parameter, gradient and both moments read; parameter and both moments written
-ADAM = 1 + 4 + 3
+# bytes that Adam moves for a parameter: it, its gradient and both moments read; it and both moments written
+ADAM = 4 * (4 + 3)
 
 
 def costs(trainer):
@@ -149,17 +148,20 @@ def costs(trainer):
     def product(weights, rows):
         return roofline.Cost(4 * weights, 2 * rows * weights)
 
+    def stepped(p):
+        return roofline.Cost(ADAM * p, optimiser=ADAM * p)
+
     def learning(net, rows, first):
         """Forward, gradients of all layers' weights and of the inputs of all but the first, Adam."""
         p = parameters(net)
-        return product(p, rows) + product(p - parameters(first), rows) + roofline.Cost(4 * ADAM * p, 2 * rows * p)
+        return product(p, rows) * 2 + product(p - parameters(first), rows) + stepped(p)
 
     def frozen(net, rows):
         """Forward, and the gradient of the input."""
         return product(parameters(net), rows) * 2
 
     p = parameters(critic)
-    penalised = product(p, 2 * n) + product(of_features, n) * 2 + roofline.Cost(4 * ADAM * p, 2 * 3 * n * p)
+    penalised = product(p, 2 * n) + product(of_features, n) * 2 + product(p, 3 * n) + stepped(p)
     prior = trainer.config.seen_latents == "prior"
     return {
         "fakes for the critic": product(parameters(generator) + (0 if prior else parameters(encoder)), k * n),

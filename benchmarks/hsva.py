@@ -214,19 +214,23 @@ def iteration_cost(trainer):
     config, model, n = trainer.config, trainer.model, trainer.config.batch
     adam = 36 if config.amsgrad else 28
 
+    def stepped(nets, bytes_each):
+        moved = bytes_each * sum(p.numel() for net in nets for p in net.parameters())
+        return roofline.Cost(moved, optimiser=moved)
+
     def product(layer, rows, moved=True, onward=True, forward=True):
         size = layer.numel()
         moving = 4 * forward + 4 * onward + (4 * moved)
         return roofline.Cost(size * moving, 2 * size * rows * (forward + onward + moved))
 
     def encoders(rows_of_semantics):
-        cost = roofline.Cost(adam * sum(p.numel() for net in (model.visual, model.semantic) for p in net.parameters()))
+        cost = stepped((model.visual, model.semantic), adam)
         for net, rows in ((model.visual, n), (model.semantic, rows_of_semantics)):
             cost += product(net.first.weight, rows, onward=False) + product(net.second.weight, rows)
         return cost
 
     def tasks(moved, onward):
-        cost = roofline.Cost(28 * moved * sum(p.numel() for p in model.tasks.parameters()))
+        cost = stepped([model.tasks], 28 * moved)
         # each of the two classifiers sees images and semantics
         cost += product(model.tasks.first, 2 * n, moved, onward)
         return cost + product(model.tasks.second, 2 * n, moved)
@@ -238,7 +242,7 @@ def iteration_cost(trainer):
         cost += encoders(n) * (1 + config.adaptation_steps)
         cost += tasks(True, True) + tasks(True, False) + tasks(False, True) * config.adaptation_steps
     for net, width in ((model.common, rows), (model.visual_decoder, 2 * n), (model.semantic_decoder, 2 * n)):
-        cost += roofline.Cost(adam * sum(p.numel() for p in net.parameters()))
+        cost += stepped([net], adam)
         cost += product(net.first.weight, width) + product(net.second.weight, width)
     return cost
 
