@@ -10,6 +10,12 @@ class UserError(Exception):
     """Something the user can mend. The message is one line: what, where, what would be right."""
 
 
+def first_of(names):
+    """The first of some names in quotes, and how many more there are, for messages."""
+    names = sorted(names)
+    return f"'{names[0]}'" + (f" (and {len(names) - 1} more such)" if len(names) > 1 else "")
+
+
 def one_line(main):
     """Wrap a stage's or command's `main`: a `UserError` becomes one line on stderr and exit status 1.
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pipeline import backbone, images
+from pipeline import backbone, images, training
 from pipeline.errors import UserError
 from pipeline.params import AtLeastOne, Positive, Range
 
@@ -288,7 +288,10 @@ def tune(tuner, label, checkpoint=None):
             if not best or (accuracy, -validation_loss) > (best["accuracy"], -best["loss"]):
                 weights = {key: value.cpu().clone() for key, value in tuner.backbone.state_dict().items()}
                 best = {"epoch": number, "accuracy": accuracy, "loss": validation_loss, "backbone": weights}
-            bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.1f}")
+            training.say(
+                f"{label}: epoch {number}/{config.epochs}  loss {loss:.3f}, of images held out {validation_loss:.3f},"
+                f" of which {accuracy:.1f}% are right"
+            )
             bar.update()
             if checkpoint and checkpoint.due():
                 checkpoint.save({"tuner": tuner.state_dict(), "rows": rows, "best": best})

@@ -104,7 +104,7 @@ def sweep(task, module, config, seed, checks, label, checkpoint=None):
         best = max((row for row in rows if row["epoch"] == epoch), key=lambda row: row["H"])
         shown = "  ".join(f"{name} {best[name]:.1f}" for name in FIGURES)
         losses = "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
-        print(f"{label}: epoch {epoch}/{trainer.epochs}  {shown}  ({losses})", flush=True)
+        training.say(f"{label}: epoch {epoch}/{trainer.epochs}  {shown}  ({losses})")
     return carry["rows"]
 
 

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 
 from pipeline import index
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_of
 
 
 def build(listing, splits, config):
@@ -74,7 +74,7 @@ def _classes(built, rows):
 
 def _none(classes, kind, problem):
     if classes:
-        raise UserError(f"split: {kind} '{min(classes)}' {problem} (and {len(classes) - 1} more such)")
+        raise UserError(f"split: {kind} {first_of(classes)} {problem}")
 
 
 def _apart(built):

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import torch
 from tqdm import tqdm
 
 from pipeline.errors import UserError
+
+
+def say(text):
+    """Print a line at once, above a progress bar if there is one."""
+    tqdm.write(text)
+    sys.stdout.flush()
 
 
 class Checkpoint:

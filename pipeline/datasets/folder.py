@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from pipeline import archives
 from pipeline.datasets.base import Holdout, Listing, Semantics, Source, Splits, normalised
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_of
 from pipeline.params import AtLeastOne, Range
 
 SEMANTICS = Literal["attributes"]
@@ -89,10 +89,7 @@ def semantics(raw, choice):
         raise UserError(f"{given.where}: no attribute differs between classes; there should be at least one that does")
     rows = np.stack(columns, axis=1)
     if empty := [name for name, row in zip(given.names, rows, strict=True) if not row.any()]:
-        raise UserError(
-            f"{given.where}: class '{empty[0]}' has none of the attributes (and {len(empty) - 1} more such); give it "
-            "one that it has"
-        )
+        raise UserError(f"{given.where}: class {first_of(empty)} has none of the attributes; give it one that it has")
     if alike := [group for group in _groups((row.tobytes() for row in rows), given.names) if len(group) > 1]:
         print(f"{given.where}: same attributes, so never told apart if unseen: {', '.join(alike[0])}", flush=True)
     return Semantics(normalised(rows), given.names, names)
