@@ -1,15 +1,48 @@
-"""The pipeline as a user walks it: one clone, in this order, with the commands of the README."""
+"""The pipeline as a user walks it: one clone, in this order, with the commands that README.md and data/README.md tell.
+
+Each of those commands is in one of three tables here, so that one which nothing runs is noticed.
+"""
 
 import csv
 import io
 import json
+import re
 import shutil
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from tests import readme
 from tests.walk import SMALL, Clone, ran
 
-pytestmark = pytest.mark.slow
+BIRDS = "dvc exp run -S 'datasets=[folder]' -S 'folder.sources.images.url=[/home/me/birds]'"
+LAUNCHED = 'LAUNCH="torchrun --nproc-per-node 4 --no-python" dvc repro'
+AGAIN = "dvc repro --force --single-item download@folder && dvc repro"
+# run in this order by the tests below, each as it stands or with what is said there
+WALKED = {
+    "make",
+    "dvc exp run -S model=bsegn",
+    "dvc exp run -S 'seeds=[0,1,2]'",
+    "dvc exp show",
+    "dvc metrics diff",
+    "dvc plots show",
+    "dvc exp run --queue -S 'model=eszsl,hsva,bsegn' -S 'seeds=[0,1,2]'",
+    "dvc exp run --run-all",
+    "python -m pipeline.predict photo.jpg",
+    "python -m pipeline.predict --classes new_classes.csv photo.jpg",
+    LAUNCHED,
+    BIRDS,
+    AGAIN,
+}
+# runs all tests, this one too: that is what CI does
+BY_CI = {"make test"}
+# these want a network or hours: they are run up to the stage that checks all of params.yaml
+CHECKED = [command for command in readme.commands() if command not in WALKED | BY_CI]
+
+slow = pytest.mark.slow
 HEAVY = {"finetune@shapes", "features@shapes", "semantics@shapes", "splits@shapes", "download@shapes"}
 
 
@@ -18,12 +51,25 @@ def clone(tmp_path_factory):
     return Clone(tmp_path_factory.mktemp("clone"), SMALL.items())
 
 
+def test_every_command_of_the_readmes_is_run():
+    assert {*WALKED, *BY_CI} <= set(readme.commands())
+    assert all(re.match(r"dvc exp run\b|[A-Z]+=\(", command) for command in CHECKED)
+
+
 def metrics(clone):
     return json.loads((clone.folder / "results/metrics.json").read_text())["shapes"]
 
 
+@slow
 def test_one_command_runs_everything(clone):
-    output = clone.run("dvc", "repro")
+    # the environment is this one, which `make` finds ready
+    environment = Path(sys.prefix)
+    ready = (environment / "ready").exists()
+    if ready:
+        (clone.folder / ".venv").symlink_to(environment)
+        # `.venv/` in .gitignore is a folder, and no link
+        (clone.folder / ".git/info/exclude").write_text(".venv\n")
+    output = clone.say("make" if ready else "dvc repro")
     assert ran(output) >= HEAVY | {"select@shapes-0", "train@shapes-0", "evaluate@shapes-0", "report"}
     figures = metrics(clone)
     assert {"T1", "U", "S", "H", "AUSUC", "T1_std", "H_std"} <= set(figures)
@@ -38,34 +84,41 @@ def test_one_command_runs_everything(clone):
     clone.commit("Ran")
 
 
+@slow
 def test_a_second_time_there_is_nothing_to_do(clone):
     output = clone.run("dvc", "repro")
     assert ran(output) == set()
     assert "Data and pipelines are up to date." in output
 
 
+@slow
 def test_switching_the_model_extracts_nothing_and_back_reruns_nothing(clone):
     hsva = metrics(clone)
-    output = clone.run("dvc", "exp", "run", "-S", "model=bsegn", "-n", "with-bsegn")
+    output = clone.say("dvc exp run -S model=bsegn")
     assert ran(output) == {"check", "select@shapes-0", "train@shapes-0", "evaluate@shapes-0", "report"}
     assert metrics(clone) != hsva
+    assert "shapes.H" in clone.say("dvc metrics diff")
     output = clone.run("dvc", "exp", "run", "-S", "model=hsva", "-n", "with-hsva")
     assert ran(output) == set()
     assert metrics(clone) == hsva
 
 
+@slow
 def test_more_seeds_run_those_seeds_alone(clone):
-    output = clone.run("dvc", "exp", "run", "-S", "seeds=[0,1]", "-n", "two-seeds")
-    assert ran(output) == {"check", "select@shapes-1", "train@shapes-1", "evaluate@shapes-1", "report"}
+    output = clone.say("dvc exp run -S 'seeds=[0,1,2]'")
+    stages = {f"{stage}@shapes-{seed}" for stage in ("select", "train", "evaluate") for seed in (1, 2)}
+    assert ran(output) == {"check", "report"} | stages
     assert metrics(clone)["H_std"] >= 0
 
 
+@slow
 def test_another_data_sets_params_rerun_nothing(clone):
     clone.edit("params.yaml", "    wrong: 0 ", "    wrong: -1 ")
     assert ran(clone.run("dvc", "repro")) == {"check"}
     clone.run("git", "checkout", "params.yaml")
 
 
+@slow
 def test_a_backbone_of_ones_own(clone):
     shutil.copy(clone.folder / "data/shapes/backbone.safetensors", clone.folder / "weights/mine.safetensors")
     options = ("-S", "backbone.weights=weights/mine.safetensors", "-S", "shapes.finetune.epochs=0", "-S", "seeds=[0]")
@@ -75,26 +128,87 @@ def test_a_backbone_of_ones_own(clone):
     assert not {"select@shapes-0", "report"} & ran(output)
 
 
+@slow
 def test_experiments_can_be_compared(clone):
-    table = clone.run("dvc", "exp", "show", "--csv")
-    rows = {row["Experiment"]: row for row in csv.DictReader(io.StringIO(table)) if row["Experiment"]}
-    assert rows["with-bsegn"]["model"] == "bsegn"
-    assert rows["with-bsegn"]["shapes.H"] != ""
-    difference = json.loads(clone.run("dvc", "metrics", "diff", "with-bsegn", "with-hsva", "--json"))
-    changed = difference["results/metrics.json"]
-    assert "shapes.H" in changed or "H" in changed["shapes"]
-    clone.run("dvc", "plots", "show", "-o", "plots")
-    page = (clone.folder / "plots/index.html").read_text()
+    assert "with-hsva" in clone.say("dvc exp show")
+    rows = experiments(clone)
+    assert {row["model"] for row in rows} == {"hsva", "bsegn"}
+    assert all(row["shapes.H"] for row in rows)
+    assert "Open" in clone.say("dvc plots show") or "file://" in clone.say("dvc plots show")
+    page = (clone.folder / "dvc_plots/index.html").read_text()
     assert "Seen-unseen curve" in page
-    shutil.rmtree(clone.folder / "plots")
+    shutil.rmtree(clone.folder / "dvc_plots")
 
 
-def test_a_queue_of_models_and_seeds_runs_in_copies(clone):
-    clone.run("git", "checkout", "-f", ".")
-    output = clone.run("dvc", "exp", "run", "--queue", "-S", "model=eszsl,hsva", "-S", "seeds=[2],[3]")
-    assert output.count("Queued experiment") == 4
-    clone.run("dvc", "exp", "run", "--run-all")
+def experiments(clone):
+    """A row an experiment, as `dvc exp show` knows them."""
     table = clone.run("dvc", "exp", "show", "--csv")
-    rows = [row for row in csv.DictReader(io.StringIO(table)) if row["model"] == "eszsl" and row["seeds"] == "[2]"]
+    return [row for row in csv.DictReader(io.StringIO(table)) if row["Experiment"]]
+
+
+@slow
+def test_a_queue_of_models_runs_in_copies(clone):
+    clone.run("git", "checkout", "-f", ".")
+    output = clone.say("dvc exp run --queue -S 'model=eszsl,hsva,bsegn' -S 'seeds=[0,1,2]'")
+    assert output.count("Queued experiment") == 3
+    clone.say("dvc exp run --run-all")
+    rows = [row for row in experiments(clone) if row["model"] == "eszsl"]
     assert len(rows) == 1
     assert float(rows[0]["shapes.H"]) >= 0
+
+
+@slow
+def test_workers_that_a_launcher_starts_extract_the_same(clone):
+    clone.run("git", "checkout", "-f", ".")
+    clone.run("dvc", "repro")
+    features = clone.folder / "data/shapes/features.npy"
+    before = features.read_bytes()
+    output = clone.say(LAUNCHED.replace("4", "2") + " --force --single-item features@shapes")
+    assert ran(output) == {"features@shapes"}
+    assert features.read_bytes() == before
+
+
+@slow
+def test_a_photograph_is_named_among_new_classes_too(clone):
+    Image.new("RGB", (90, 60), (200, 30, 30)).save(clone.folder / "photo.jpg")
+    assert "photo.jpg" in clone.say("python -m pipeline.predict photo.jpg")
+    with np.load(clone.folder / "data/shapes/semantics.npz") as semantics:
+        names = semantics["attribute_names"].tolist()
+    rows = [["class_name", *names], ["a new one", *(i % 2 for i in range(len(names)))]]
+    (clone.folder / "new_classes.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    assert "photo.jpg" in clone.say("python -m pipeline.predict --classes new_classes.csv photo.jpg")
+
+
+@slow
+def test_a_run_is_exported(clone):
+    clone.run("python", "-m", "pipeline.export")
+    exported = next((clone.folder / "export").glob("**/bundle.json")).parent
+    assert "photo.jpg" in clone.run("python", "-m", "pipeline.predict", "--model", str(exported), "photo.jpg")
+
+
+@slow
+def test_photographs_of_ones_own(clone, tmp_path):
+    for kind in range(8):
+        folder = tmp_path / "birds/images" / f"bird {kind}"
+        folder.mkdir(parents=True)
+        for i in range(10):
+            Image.effect_noise((40, 40), 40 + i).convert("RGB").point(lambda v, k=kind: v // (k % 4 + 1)).save(
+                folder / f"{i}.png"
+            )
+    traits = "".join(f"bird {kind},{kind % 4},{kind // 4},{kind % 3 + 1}\n" for kind in range(8))
+    (tmp_path / "birds/classes.csv").write_text(f"class,darkness,large,tail\n{traits}")
+    small = " -S backbone.arch=resnet10t -S backbone.pretrained=false -S backbone.size=32 -S model=eszsl"
+    output = clone.say(BIRDS.replace("/home/me/birds", str(tmp_path / "birds")) + small)
+    assert "report" in ran(output)
+    assert json.loads((clone.folder / "results/metrics.json").read_text()).keys() == {"folder"}
+    Image.new("RGB", (40, 40)).save(tmp_path / "birds/images/bird 1/one more.png")
+    assert {"download@folder", "features@folder", "evaluate@folder-0"} <= ran(clone.say(AGAIN))
+
+
+@slow
+@pytest.mark.parametrize("command", [command for command in CHECKED if command.startswith("dvc")])
+def test_params_of_what_takes_hours_are_right(clone, command):
+    clone.run("git", "checkout", "-f", ".")
+    arrays = [array for array in CHECKED if not array.startswith("dvc")]
+    output = clone.say("\n".join(["D=/published W=/weights", *arrays, f"{command} check"]))
+    assert ran(output) == {"check"}

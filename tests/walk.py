@@ -52,6 +52,10 @@ class Clone:
         assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout
 
+    def say(self, line):
+        """Run what a user types into a shell, which must end well: its output."""
+        return self.run("bash", "-c", f"set -e\n{line}")
+
     def fails(self, *command):
         """Run a command that must fail: its output, in which there is no traceback."""
         done = self._start(command)
