@@ -3,6 +3,7 @@
 import dataclasses
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 import tracemalloc
@@ -24,7 +25,7 @@ SHARED = ROOT / "../shared"
 ARCH = "test_resnet.r160_in1k"
 CHOSEN = backbone.Config(arch=ARCH, weights="", size=48)
 CONFIG = features.Config("images", "float32", "full", 4, 2, "fail")
-RUN = machine.Run("cpu", 0, "unused", False, 5)
+RUN = machine.Run("cpu", 0, "unused", compile=False, threads=None, checkpoint_minutes=5)
 COUNT = 22
 CPU = torch.device("cpu")
 
@@ -270,6 +271,13 @@ def test_all_that_decides_the_numbers_names_the_shards(made, tmp_path):
     before = key()
     os.utime(raw / "images.tar", (1, 1))
     assert key() != before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile wants a C++ compiler")
+def test_a_compiled_backbone_gives_the_same_features(made, expected):
+    target, _ = made.build("compiled", compile=True)
+    np.testing.assert_allclose(np.load(target), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_memory_stays_flat_in_the_number_of_images(tmp_path):
