@@ -1,13 +1,19 @@
 """Every kind of mistake in params.yaml is told in one line that names the key and what would be right."""
 
 import dataclasses
+import difflib
+import shutil
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from pipeline import params
 from pipeline.errors import UserError
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +59,15 @@ def test_a_bad_value_is_named(change, message):
     with pytest.raises(UserError) as raised:
         params.build(Schema, GOOD | change, "file: key")
     assert str(raised.value) == message
+
+
+def test_an_override_changes_its_line_alone(tmp_path):
+    """`dvc exp run -S` writes the file anew: it is kept in DVC's own layout, so that a diff shows what changed."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    apply_overrides(tmp_path / "params.yaml", ["model=bsegn", "seeds=[0,1]", "features.batch=4"])
+    before, after = ((folder / "params.yaml").read_text().splitlines() for folder in (ROOT, tmp_path))
+    changed = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
+    assert len(changed) == 5, changed
 
 
 def test_a_missing_key_is_named():
