@@ -76,7 +76,9 @@ def configured(given, model, dataset, *settings):
         for parent in parents:
             node = node.get(parent) if isinstance(node, dict) else None
         if not separator or not isinstance(node, dict) or last not in node:
-            raise UserError(f"'{setting}': {model} has no such param; it should be KEY=VALUE, a key as in params.yaml")
+            raise UserError(
+                f"'{setting}': {model} has no such param; say KEY=VALUE, with a key of {model}.{dataset} in params.yaml"
+            )
         node[last] = yaml.safe_load(value)
     return params.build(models.get(model).Config, tree, f"{model}.{dataset} with {' '.join(settings)}")
 
@@ -152,7 +154,9 @@ def append(path, row):
     """Add one row, in one write, so that processes side by side do not tear each other's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
-        file.write(f"\n{json.dumps(row)}\n")
+        # a line that a kill cut off is not gone on with
+        torn = file.tell() and not path.read_bytes().endswith(b"\n")
+        file.write("\n" * torn + f"{json.dumps(row)}\n")
 
 
 @one_line
@@ -161,7 +165,10 @@ def main():
     given = params.load()
     selection = given.section("selection", protocol.Selection)
     device = machine.start(given.section("run", machine.Run))
-    benchmark = data.load(f"data/{args.dataset}")
+    folder = Path(f"data/{args.dataset}")
+    if not (folder / "features.npy").exists():
+        raise UserError(f"{folder}: is not there; `dvc exp run -S 'datasets=[{args.dataset}]'` makes or restores it")
+    benchmark = data.load(folder)
     fingerprint = data.fingerprint(benchmark)
     path = Path(args.out or f"results/ablations/{args.dataset}-{args.model}.jsonl")
     variants = {text: text for text in args.variant} or {
@@ -189,12 +196,15 @@ def _arguments():
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.ablate",
         description=head,
-        epilog=rest,
+        epilog=rest
+        + "".join(f"\nvariants of {model}: {', '.join(map(repr, variants))}" for model, variants in VARIANTS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", choices=params.MODELS)
     parser.add_argument("dataset", choices=params.DATASETS)
-    parser.add_argument("-S", "--set", action="append", default=[], metavar="KEY=VALUE", help="for all variants")
+    parser.add_argument(
+        "-S", "--set", action="append", default=[], metavar="KEY=VALUE", help="of the model's section, for all variants"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these of the model's variants")
     parser.add_argument("--variant", action="append", default=[], metavar="SETTINGS", help="variants of your own")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

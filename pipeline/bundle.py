@@ -54,6 +54,7 @@ class Bundle:
     seen, unseen       S x d_a and U x d_a semantics
     inputs, labels     M x k and M: what the heads were trained on for seen classes; absent for a model without training
     reading.*          weight d_a x k, centre k: attributes read off the space of the inputs (see `reading`)
+    temperature        by which scores are divided before a softmax
     """
 
     about: About
@@ -119,7 +120,8 @@ def learned(model, problem, seed):
     if made is None:
         # what such a model encodes are attributes already
         size = problem.seen.shape[1]
-        return {"reading.weight": torch.eye(size), "reading.centre": torch.zeros(size)}
+        fitted = temperature(model.encode(problem.features) @ problem.seen.T, problem.labels)
+        return {"reading.weight": torch.eye(size), "reading.centre": torch.zeros(size), "temperature": fitted}
     inputs, labels = made
     semantics = torch.cat([problem.seen, problem.unseen])
     of_seen = labels < len(problem.seen)
@@ -129,7 +131,15 @@ def learned(model, problem, seed):
         "labels": labels[of_seen],
         "reading.weight": weight,
         "reading.centre": centre,
+        "temperature": torch.ones(()),
     }
+
+
+def temperature(scores, labels):
+    """The one of some temperatures that makes N x C scores likeliest to name N labels: scores that were not trained as
+    logits tell classes apart without being far apart."""
+    tried = torch.logspace(-4, 1, 101)
+    return min(tried, key=lambda one: torch.nn.functional.cross_entropy(scores / one, labels).item())
 
 
 def reading(inputs, semantics):

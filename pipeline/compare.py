@@ -29,7 +29,7 @@ def read(name):
             text = dvc.api.read(TABLE, rev=name, encoding="utf-8")
         except (DvcException, SCMError, OSError) as error:
             raise UserError(
-                f"{name}: no {TABLE} to be had there ({error}); it should be a revision or a file"
+                f"{name}: holds no {TABLE} ({error}); name an experiment (`dvc exp list` knows them) or a seeds.csv"
             ) from None
     found = {}
     for row in csv.DictReader(io.StringIO(text)):

@@ -22,6 +22,8 @@ A zero-shot classifier of photographs: {seen} classes that it saw images of, {un
 
 ## Use
 
+With the code of the project that made it (the folder `pipeline/`, on the path) and its packages:
+
 ```
 python -m pipeline.predict --model FOLDER photo.jpg
 python -m pipeline.predict --model FOLDER --classes new_classes.csv photo.jpg
@@ -92,6 +94,7 @@ def main():
         export(dataset, seed, folder)
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         print(f"export {dataset}, seed {seed}: {size:.1f} MB in {folder}", flush=True)
+        print(f"to use it: python -m pipeline.predict --model {folder} photo.jpg", flush=True)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,9 @@ def read(path):
     try:
         rows = files.read_csv(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); run the splits stage") from None
+        raise UserError(
+            f"{path}: cannot be read ({error}); `dvc repro` makes it for the data sets of params.yaml"
+        ) from None
     needed = ("row", "image", "class_id", "class_name", "split", "validation")
     if not rows or any(name not in rows[0] for name in needed):
         raise UserError(f"{path}: is no index; it should have rows and the columns {', '.join(needed)}")
@@ -63,7 +65,7 @@ def read(path):
         labels = np.array([int(row["class_id"]) for row in rows])
         boxes = np.array([[int(row[side]) for side in BOX] for row in rows]) if BOX[0] in rows[0] else None
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: {error}; run the splits stage again") from None
+        raise UserError(f"{path}: {error}; `dvc repro` makes it") from None
     folds = [name for name in rows[0] if name.startswith("validation")]
     return Index(
         [row["image"] for row in rows],

@@ -128,9 +128,8 @@ def build(schema, value, where):
         if value not in arguments or isinstance(value, bool) != any(
             value is a for a in (True, False) if a in arguments
         ):
-            raise UserError(
-                f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}{hint(value, arguments)}"
-            )
+            close = hint(value, arguments, or_known=False)
+            raise UserError(f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}{close}")
         return value
     if origin in (typing.Union, types.UnionType):
         return _build_union(arguments, value, where)
@@ -189,9 +188,9 @@ def _build_scalar(schema, value, where):
     raise UserError(f"{where}: {value!r} should be {words.get(schema, schema)}")
 
 
-def hint(word, known):
-    """'; did you mean X?' or the known names."""
+def hint(word, known, or_known=True):
+    """'; did you mean X?', or else the known names if wanted."""
     close = difflib.get_close_matches(str(word), [str(name) for name in known], n=1)
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; known are {', '.join(map(str, known))}" if known else ""
+    return f"; known are {', '.join(map(str, known))}" if known and or_known else ""

@@ -6,6 +6,8 @@ column an attribute. The model synthesises features for them, and its linear cla
 """
 
 import argparse
+import csv
+import io
 import json
 import sys
 from dataclasses import dataclass
@@ -41,23 +43,36 @@ class Guess:
     attributes: list[tuple[str, float]]
 
 
+def template(kept):
+    """A CSV with the columns that new classes need and one class as an example."""
+    about, row = kept.about, kept.tensors["seen"][0].tolist()
+    names = about.attributes or [f"attribute {i + 1}" for i in range(len(row))]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [["class_name", *names], [f"like {about.seen[0]}", *(f"{v:.4g}" for v in row)]]
+    )
+    return text.getvalue()
+
+
 def read_classes(path, about):
     """New classes from a CSV: (names, U' x d_a float32 rows of length one). Raises UserError."""
     try:
         rows = files.read_csv(path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
+    # as the table of one's own photographs calls it
+    rows = [{"class_name" if key == "class" else key: value for key, value in row.items()} for row in rows]
     if not rows or "class_name" not in rows[0]:
         raise UserError(f"{path}: should have a column class_name, one column an attribute, and a row a class")
     given = [name for name in rows[0] if name != "class_name"]
     wanted = about.attributes or given
     missing, unknown = [n for n in wanted if n not in given], [n for n in given if n not in wanted]
     if missing or unknown:
-        words = [f"lacks {', '.join(missing[:5])}"] * bool(missing) + [
-            f"has unknown {', '.join(map(str, unknown[:5]))}"
-        ] * bool(unknown)
+        counts = [(f"lacks {len(missing)} columns, such as", missing), ("has no use for", unknown)]
+        words = " and ".join(f"{text} {', '.join(map(str, names[:3]))}" for text, names in counts if names)
         raise UserError(
-            f"{path}: {' and '.join(words)}; its columns should be the {len(wanted)} attributes of {about.dataset}"
+            f"{path}: {words}; its columns should be the {len(wanted)} attributes of {about.dataset}, as --template"
+            " prints them"
         )
     names = [row["class_name"] for row in rows]
     known = {*about.seen, *about.unseen}
@@ -129,7 +144,7 @@ class Predictor:
         """M x d_x features -> a list of the `top` guesses for each, the most probable first."""
         inputs = self.model.encode(extracted.to(self.device))
         scores = classifier.scores(self.head, inputs, self.model.expand) - self.handicap
-        probabilities, order = scores.softmax(1).topk(min(top, scores.shape[1]))
+        probabilities, order = (scores / self.tensors["temperature"]).softmax(1).topk(min(top, scores.shape[1]))
         read = (inputs - self.tensors["reading.centre"]) @ self.tensors["reading.weight"].T
         semantics = self.candidates.semantics
         # what the image has more of than the average, weighted by how much more of it the class has
@@ -221,12 +236,13 @@ def arguments():
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.predict", description=__doc__.split("\n\n")[0])
     parser.add_argument(
-        "photos", nargs="+", metavar="PHOTO", help="an image, a folder of images, or - for a list on stdin"
+        "photos", nargs="*", metavar="PHOTO", help="an image, a folder of images, or - for a list on stdin"
     )
     parser.add_argument("--model", metavar="FOLDER", help="an exported folder; without it, a run of this project")
     parser.add_argument("--dataset", choices=params.DATASETS, help="of the run; the first of params.yaml")
     parser.add_argument("--seed", type=int, help="of the run; the first of params.yaml")
     parser.add_argument("--classes", metavar="CSV", help="new classes: a column class_name and one an attribute")
+    parser.add_argument("--template", action="store_true", help="print a CSV to write new classes into, and stop")
     parser.add_argument("--among", choices=("all", "unseen", "new"), default="all", help="classes to choose among")
     parser.add_argument("--calibrated", action="store_true", help="take validation's constant off seen classes' scores")
     parser.add_argument("--top", type=int, default=5, help="classes shown for a photograph")
@@ -251,8 +267,11 @@ def chosen(folder, dataset, seed):
 @one_line
 def main():
     args = arguments()
-    paths = listed(args.photos)
     kept = chosen(args.model, args.dataset, args.seed)
+    if args.template:
+        print(template(kept), end="")
+        return
+    paths = listed(args.photos)
     device = machine.device(args.device)
     new = read_classes(args.classes, kept.about) if args.classes else None
     predictor = Predictor(kept, device, new, args.among, args.calibrated)

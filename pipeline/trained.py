@@ -34,7 +34,9 @@ def read(path):
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not readable ({error}); `dvc repro` makes it") from None
+        raise UserError(
+            f"{path}: not readable ({error}); `dvc repro` makes it for the data sets and seeds of params.yaml"
+        ) from None
     if not {"model", "config"} <= set(metadata):
         raise UserError(f"{path}: does not say its model and config; `dvc repro` makes one that does")
     name = params.build(params.Model, metadata["model"], f"{path}: model")

@@ -109,6 +109,11 @@ def test_what_is_made_is_not_made_again_and_a_torn_line_does_not_count(tmp_path,
         ablate.main()
         return capsys.readouterr().out.splitlines()
 
+    with pytest.raises(SystemExit):
+        say("--seeds", "0")
+    assert "`dvc exp run -S 'datasets=[cub]'` makes or restores it" in capsys.readouterr().err
+    (tmp_path / "data/cub").mkdir(parents=True)
+    (tmp_path / "data/cub/features.npy").touch()
     table = say("--seeds", "0", "1", "--variant", "scale=none", "--variant", "wrong=-1")
     assert made == [
         "eszsl, cub, scale=none, seed 0",

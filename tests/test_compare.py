@@ -42,5 +42,5 @@ def test_no_common_seed_says_so(tmp_path):
 
 def test_what_is_no_revision_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"nothing: no results/seeds\.csv to be had there"):
+    with pytest.raises(UserError, match=r"nothing: holds no results/seeds\.csv .*name an experiment"):
         compare.read("nothing")

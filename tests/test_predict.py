@@ -105,6 +105,26 @@ def test_twins_of_unseen_classes_are_found_as_those_are(root, tmp_path):
     assert np.mean(same) > (0.99 if about.model == "eszsl" else 0.8)
 
 
+def test_the_template_is_a_table_of_new_classes(root, tmp_path):
+    kept = bundle.load(root / "export")
+    path = tmp_path / "new.csv"
+    path.write_text(predict.template(kept))
+    names, semantics = predict.read_classes(path, kept.about)
+    assert names == [f"like {kept.about.seen[0]}"]
+    assert torch.allclose(semantics[0], kept.tensors["seen"][0], atol=1e-3)
+    # the first column may be called as in the table of one's own photographs
+    path.write_text(path.read_text().replace("class_name", "class"))
+    assert predict.read_classes(path, kept.about)[0] == names
+
+
+def test_the_temperature_is_that_of_the_labels():
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(4000, 5, generator=generator)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    # scores a hundred times smaller than the logits that the labels were drawn from
+    assert bundle.temperature(logits / 100, labels).item() == pytest.approx(0.01, rel=0.1)
+
+
 def test_new_classes_join_the_others(root, tmp_path):
     about = bundle.load(root / "export").about
     new = predict.read_classes(new_classes(root, tmp_path / "new.csv"), about)
@@ -139,8 +159,8 @@ def test_attributes_that_speak_for_a_class_are_its_own(eszsl):
     ("text", "words"),
     [
         ("name,attribute 0\nx,1\n", "should have a column class_name"),
-        ("class_name,attribute 0\nx,1\n", "lacks attribute 1"),
-        ("class_name,{},colour\nx,1,1,1,1,1,1\n", "has unknown colour"),
+        ("class_name,attribute 0\nx,1\n", "lacks 4 columns, such as attribute 1"),
+        ("class_name,{},colour\nx,1,1,1,1,1,1\n", "has no use for colour"),
         ("class_name,{}\nx,1,1,red,1,1\n", "should be a number"),
         ("class_name,{}\nx,0,0,0,0,0\n", "not all zero"),
         ("class_name,{}\nx,1,1,nan,1,1\n", "finite"),

@@ -14,6 +14,7 @@ have nothing to show. A column of words becomes one attribute a word. Rows then 
 """
 
 import csv
+import functools
 import hashlib
 import io
 import unicodedata
@@ -32,6 +33,7 @@ from pipeline.params import AtLeastOne, Range
 SEMANTICS = Literal["attributes"]
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 TABLE = "classes.csv"
+AGAIN = "once mended: dvc repro --force --single-item download@folder && dvc repro"
 SPLIT = "split"
 WORDS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0}
 Share = Annotated[float, Range(above=0, below=1)]
@@ -69,11 +71,28 @@ class Table:
     columns: dict[str, list[str]]
 
 
+def mended_by(function):
+    """Say with each error how to bring what was mended into `raw`: DVC looks at where a folder is, not into it."""
+
+    @functools.wraps(function)
+    def told(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            text = str(error)
+            known = text.startswith("params.yaml") or text.endswith(AGAIN)
+            raise UserError(text if known else f"{text}; {AGAIN}") from None
+
+    return told
+
+
+@mended_by
 def listing(raw, config=None):
     """The images, by class in the table's order, then by path."""
     return _listing(raw, table(raw))
 
 
+@mended_by
 def semantics(raw, choice):
     """C x d_a attributes, each from 0 to 1, then each row of length one. Raises UserError naming a bad cell."""
     given = table(raw)
@@ -95,6 +114,7 @@ def semantics(raw, choice):
     return Semantics(normalised(rows), given.names, names)
 
 
+@mended_by
 def splits(raw, config):
     """Unseen classes as stated or drawn, a stratified test_seen, and drawn validation folds."""
     given = table(raw)
@@ -116,7 +136,7 @@ def splits(raw, config):
 
 def table(raw):
     """Read and check classes.csv. Raises UserError naming the line or column."""
-    where = f"{raw}: {TABLE}"
+    where = f"{TABLE} (as copied into {raw})"
     data = archives.extract(raw, "classes", TABLE)
     data = archives.need(raw, "images", TABLE) if data is None else data
     try:
@@ -171,8 +191,7 @@ def _listing(raw, given):
             rows.append((ids[inside[0]], member))
     if strays:
         raise UserError(
-            f"{given.where}: has no row for the folder '{min(strays)}' (nor for {len(strays) - 1} more); give each "
-            "folder of images/ one, spelt the same"
+            f"{given.where}: has no row for the folder {first_of(strays)}; give each folder one, spelt the same"
         )
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
@@ -228,8 +247,8 @@ def _unseen(given, present, config):
         unseen[drawn[: max(0, round(config.unseen * len(present)) - int(unseen.sum()))]] = True
     if bare := np.flatnonzero(~unseen & ~present).tolist():
         raise UserError(
-            f"{given.where}: class '{given.names[bare[0]]}' is to be seen but has no images (nor have "
-            f"{len(bare) - 1} more); call it unseen, or add images"
+            f"{given.where}: class {first_of(given.names[i] for i in bare)} is to be seen but has no images; call it "
+            "unseen, or add images"
         )
     if not unseen.any() or unseen.sum() > len(unseen) - 2:
         raise UserError(
@@ -274,8 +293,7 @@ def _check_attributes(given, unseen, where):
     """Raise UserError where an unseen class has no attribute in common with any seen one: nothing leads to it."""
     shared = given.attributes[unseen] @ given.attributes[~unseen].T
     if (lost := np.flatnonzero(shared.max(1) == 0)).size:
-        name = given.class_names[np.flatnonzero(unseen)[lost[0]]]
+        names = [given.class_names[i] for i in np.flatnonzero(unseen)[lost]]
         raise UserError(
-            f"{where}: unseen class '{name}' has no attribute in common with any seen class (and {lost.size - 1} more "
-            "such); it needs one"
+            f"{where}: unseen class {first_of(names)} has no attribute in common with any seen class; it needs one"
         )

@@ -249,8 +249,10 @@ WRONG_FOLDERS = {
 def test_wrong_folders_are_one_line(tmp_path, case):
     files, text, changes, message = WRONG_FOLDERS[case]
     raw = raw_of(tmp_path, photographs() | files, text)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         built(raw, **changes)
+    # what is wrong in the folder is copied again only when asked for
+    assert str(caught.value).count(folder.AGAIN) == (case != "too many folds")
 
 
 def test_one_image_in_every_class_cannot_be_tested(tmp_path):
