@@ -161,7 +161,7 @@ def append(path, row):
 
 @one_line
 def main():
-    args = _arguments()
+    args = arguments()
     given = params.load()
     selection = given.section("selection", protocol.Selection)
     device = machine.start(given.section("run", machine.Run))
@@ -191,7 +191,8 @@ def main():
     print("\n".join(table([row for row in read(path) if row["key"] in keys.values()])))
 
 
-def _arguments():
+def arguments():
+    """The command line."""
     head, _, rest = __doc__.partition("\n\n")
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.ablate",

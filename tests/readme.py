@@ -1,4 +1,4 @@
-"""The commands that README.md and data/README.md tell a user to type, one string each, as they stand there."""
+"""The commands that the READMEs tell a user to type, one string each, as they stand there."""
 
 import re
 import textwrap
@@ -11,7 +11,7 @@ STARTS = re.compile(r"(dvc|make|python|LAUNCH=\S*|[A-Z]+=\()(?=\s|$|\S)")
 def commands():
     """All indented lines that begin as a command does; one goes on after a \\ and inside of brackets."""
     found = []
-    for name in ("README.md", "data/README.md"):
+    for name in ("README.md", "data/README.md", "results/README.md"):
         text = re.sub(r"^```.*?^```$", "", (ROOT / name).read_text(), flags=re.M | re.S)
         for block in re.findall(r"(?:^ {4,}\S.*\n|^\n(?= {4,}\S))+", text, re.M):
             found += _joined(textwrap.dedent(block).splitlines())

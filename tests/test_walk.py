@@ -1,4 +1,4 @@
-"""The pipeline as a user walks it: one clone, in this order, with the commands that README.md and data/README.md tell.
+"""The pipeline as a user walks it: one clone, in this order, with the commands that the READMEs tell.
 
 Each of those commands is in one of three tables here, so that one which nothing runs is noticed.
 """
@@ -13,29 +13,34 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from dvc.utils.hydra import apply_overrides
 from PIL import Image
 
-from pipeline import params, schema
+from pipeline import ablate, params, schema
 from tests import readme
 from tests.walk import SMALL, Clone, ran
 
 BIRDS = "dvc exp run -S 'datasets=[folder]' -S 'folder.sources.images.url=[/home/me/birds]'"
 LAUNCHED = 'LAUNCH="torchrun --nproc-per-node 4 --no-python" dvc repro'
+SHOW = "dvc exp show --only-changed --drop '.*(_std|_cal)'"
+COMPARE = "python -m pipeline.compare NAME-OF-AN-EXPERIMENT"
+ABLATE = "python -m pipeline.ablate hsva shapes --seeds 0 --only 'as configured' 'without W'"
 AGAIN = "dvc repro --force --single-item download@folder && dvc repro"
 # run in this order by the tests below, each as it stands or with what is said there
 WALKED = {
     "make",
     "dvc exp run -S model=bsegn",
     "dvc exp run -S 'seeds=[0,1,2]'",
-    "dvc exp show",
+    SHOW,
+    COMPARE,
+    ABLATE,
     "dvc metrics diff",
     "dvc plots show",
     "dvc exp run --queue -S 'model=eszsl,hsva,bsegn' -S 'seeds=[0,1,2]'",
     "dvc exp run --run-all",
     "python -m pipeline.predict photo.jpg",
+    "python -m pipeline.predict --template > new_classes.csv",
     "python -m pipeline.predict --classes new_classes.csv photo.jpg",
     LAUNCHED,
     BIRDS,
@@ -57,7 +62,7 @@ def clone(tmp_path_factory):
 
 def test_every_command_of_the_readmes_is_run():
     assert {*WALKED, *BY_CI} <= set(readme.commands())
-    assert all(re.match(r"dvc exp run\b|[A-Z]+=\(", command) for command in CHECKED)
+    assert all(re.match(r"dvc exp run\b|python -m pipeline.ablate\b|[A-Z]+=\(", command) for command in CHECKED)
 
 
 def metrics(clone):
@@ -134,8 +139,10 @@ def test_a_backbone_of_ones_own(clone):
 
 @slow
 def test_experiments_can_be_compared(clone):
-    assert "with-hsva" in clone.say("dvc exp show")
+    assert "shapes.H" in clone.say(SHOW)
     rows = experiments(clone)
+    name = next(row["Experiment"] for row in rows if row["model"] == "bsegn")
+    assert "shapes: bsegn -> hsva, 1 seeds in both (0)" in clone.say(COMPARE.replace("NAME-OF-AN-EXPERIMENT", name))
     assert {row["model"] for row in rows} == {"hsva", "bsegn"}
     assert all(row["shapes.H"] for row in rows)
     assert "Open" in clone.say("dvc plots show") or "file://" in clone.say("dvc plots show")
@@ -176,11 +183,14 @@ def test_workers_that_a_launcher_starts_extract_the_same(clone):
 def test_a_photograph_is_named_among_new_classes_too(clone):
     Image.new("RGB", (90, 60), (200, 30, 30)).save(clone.folder / "photo.jpg")
     assert "photo.jpg" in clone.say("python -m pipeline.predict photo.jpg")
-    with np.load(clone.folder / "data/shapes/semantics.npz") as semantics:
-        names = semantics["attribute_names"].tolist()
-    rows = [["class_name", *names], ["a new one", *(i % 2 for i in range(len(names)))]]
-    (clone.folder / "new_classes.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    clone.say("python -m pipeline.predict --template > new_classes.csv")
     assert "photo.jpg" in clone.say("python -m pipeline.predict --classes new_classes.csv photo.jpg")
+
+
+@slow
+def test_a_variant_is_compared_with_what_is_configured(clone):
+    lines = clone.say(ABLATE + " -S epochs=2").splitlines()
+    assert [line.split("|")[1].strip() for line in lines[-2:]] == ["as configured", "without W"]
 
 
 @slow
@@ -209,17 +219,34 @@ def test_photographs_of_ones_own(clone, tmp_path):
     assert {"download@folder", "features@folder", "evaluate@folder-0"} <= ran(clone.say(AGAIN))
 
 
+def said(command):
+    """The words of one command, after the lines that set variables for it."""
+    arrays = [array for array in CHECKED if re.match(r"[A-Z]+=", array)]
+    # programs that say what they are given
+    speaking = [f'{program}() {{ printf "%s\\0" "$@"; }}' for program in ("dvc", "python")]
+    script = ["D=/published W=/weights", *speaking, *arrays, command]
+    done = subprocess.run(["bash", "-ec", "\n".join(script)], check=True, capture_output=True, text=True)
+    return done.stdout.split("\0")[:-1]
+
+
 @pytest.mark.parametrize("command", [command for command in CHECKED if command.startswith("dvc")])
 def test_params_of_what_takes_hours_are_sound(command, tmp_path):
-    arrays = [array for array in CHECKED if not array.startswith("dvc")]
-    # a dvc that says what it is given
-    script = ["D=/published W=/weights", 'dvc() { printf "%s\\n" "$@"; }', *arrays, command]
-    words = subprocess.run(["bash", "-ec", "\n".join(script)], check=True, capture_output=True, text=True).stdout
-    words = words.splitlines()
-    shutil.copy(readme.ROOT / "params.yaml", tmp_path)
+    words = said(command)
     overrides = [value for flag, value in itertools.pairwise(words) if flag == "-S"]
     assert len(words) == 2 + 2 * len(overrides)
-    apply_overrides(tmp_path / "params.yaml", overrides)
-    given = params.load(tmp_path / "params.yaml")
-    schema.check(given)
+    shutil.copy(readme.ROOT / "params.yaml", tmp_path)
+    # a second time too, for a command may be given again
+    for _ in range(2):
+        apply_overrides(tmp_path / "params.yaml", overrides)
+        given = params.load(tmp_path / "params.yaml")
+        schema.check(given)
     assert given.tree != params.load(readme.ROOT / "params.yaml").tree
+
+
+@pytest.mark.parametrize("command", [command for command in CHECKED if command.startswith("python")])
+def test_variants_of_what_takes_hours_are_sound(command, monkeypatch):
+    monkeypatch.setattr(sys, "argv", said(command)[1:])
+    args = ablate.arguments()
+    given = params.load(readme.ROOT / "params.yaml")
+    for variant in args.only or ablate.VARIANTS[args.model]:
+        ablate.configured(given, args.model, args.dataset, *args.set, ablate.VARIANTS[args.model][variant])
