@@ -45,7 +45,7 @@ def written(clone):
     ("old", "new", "message"),
     [
         ("model: hsva #", "model: hvsa #", "params.yaml: model: 'hvsa' is not one of hsva, bsegn, eszsl; did you mean"),
-        ("  - shapes\n", "  - shape\n", "params.yaml: datasets[0]: 'shape' is not one of shapes, cub"),
+        ("\n- shapes\n", "\n- shape\n", "params.yaml: datasets[0]: 'shape' is not one of shapes, cub"),
         ("\neszsl: ", "\neszls: ", "params.yaml: 'eszls' is no section of this pipeline; did you mean 'eszsl'?"),
         ("    task_lr: ", "    task_rl: ", "params.yaml: hsva.shapes (over hsva.common).task_rl: unknown key; did you"),
         ("  checks: 10 ", "  check: 10 ", "params.yaml: selection.check: unknown key; did you mean 'checks'?"),
