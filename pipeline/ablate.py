@@ -14,7 +14,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 import yaml
 from torch.nn.functional import normalize
@@ -91,10 +90,11 @@ def symptoms(task, model, over_all, seed):
     of seen classes alone, puts nearest to a seen class
     seen_confidence, unseen_confidence: mean over the judged images of seen (unseen) classes of the largest
     probability of a seen (unseen) class, under the classifier over all classes
+    Nothing for a model that synthesises nothing.
     """
     made = model.classifier_set(task.problem, seed, unseen_only=True)
     if made is None:
-        return dict.fromkeys(SYMPTOMS, float("nan"))
+        return {}
     problem = task.problem
     semantics = problem.seen[problem.labels]
     weight, centre = bundle.reading(model.encode(problem.features), semantics)
@@ -125,17 +125,17 @@ def run(benchmark, module, config, selection, seed, device, label, tested):
 def table(rows):
     """Markdown: mean and standard deviation over seeds of each variant's figures."""
     named = ["T1", "U", "S", "H", "AUSUC", "H_cal", *SYMPTOMS, "validation_T1", "validation_H"]
-    columns = [name for name in named if any(row.get(name) for row in rows)]
+    columns = [name for name in named if any(name in row for row in rows)]
     yield f"| variant | {' | '.join(columns)} | seeds |"
     yield f"|---|{'---|' * len(columns)}---|"
     for variant in dict.fromkeys(row["variant"] for row in rows):
         of_variant = [row for row in rows if row["variant"] == variant]
-        cells = [_cell([float(row[name]) for row in of_variant if row.get(name)]) for name in columns]
+        cells = [_cell([row[name] for row in of_variant if name in row]) for name in columns]
         yield f"| {variant} | {' | '.join(cells)} | {', '.join(str(row['seed']) for row in of_variant)} |"
 
 
 def _cell(values):
-    if not values or not np.isfinite(values).all():
+    if not values:
         return "-"
     found = spread(values)
     return f"{found.mean:.1f} ± {found.std:.1f}" if found.count > 1 else f"{found.mean:.1f}"

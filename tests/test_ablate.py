@@ -131,6 +131,16 @@ def test_what_is_made_is_not_made_again_and_a_torn_line_does_not_count(tmp_path,
     assert len(made) == 5
 
 
+def test_a_figure_of_zero_counts_and_a_missing_one_does_not():
+    rows = [{"variant": "a", "seed": 0, "H": 0.0}, {"variant": "a", "seed": 1, "H": 2.0}, {"variant": "b", "seed": 0}]
+    assert list(ablate.table(rows)) == [
+        "| variant | H | seeds |",
+        "|---|---|---|",
+        "| a | 1.0 ± 1.4 | 0, 1 |",
+        "| b | - | 0 |",
+    ]
+
+
 def test_unknown_variants_are_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["ablate", "hsva", "cub", "--only", "without w"])
     with pytest.raises(SystemExit):
