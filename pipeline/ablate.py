@@ -174,12 +174,13 @@ def main():
     variants = {text: text for text in args.variant} or {
         name: VARIANTS[args.model][name] for name in args.only or VARIANTS[args.model]
     }
-    keys = {}
+    keys = set()
     for seed in args.seeds:
         for name, settings in variants.items():
             config = configured(given, args.model, args.dataset, *args.set, settings)
             key = repr((config, selection, seed, fingerprint, args.validation))
-            keys[name, seed] = key = hashlib.sha256(key.encode()).hexdigest()[:12]
+            key = hashlib.sha256(key.encode()).hexdigest()[:12]
+            keys.add(key)
             if any(row["key"] == key for row in read(path)):
                 continue
             label = f"{args.model}, {args.dataset}, {name}, seed {seed}"
@@ -188,7 +189,7 @@ def main():
             )
             settings = " ".join([*args.set, settings])
             append(path, {"variant": name, "seed": seed, "settings": settings, "key": key} | figures)
-    print("\n".join(table([row for row in read(path) if row["key"] in keys.values()])))
+    print("\n".join(table([row for row in read(path) if row["key"] in keys])))
 
 
 def arguments():

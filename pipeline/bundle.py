@@ -16,7 +16,7 @@ from pipeline import backbone, data, features, files, models, params, trained
 from pipeline.errors import UserError
 from pipeline.models.base import Problem
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

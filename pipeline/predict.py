@@ -267,11 +267,12 @@ def chosen(folder, dataset, seed):
 @one_line
 def main():
     args = arguments()
+    # before the model is read, for a missing photograph is told at once
+    paths = [] if args.template else listed(args.photos)
     kept = chosen(args.model, args.dataset, args.seed)
     if args.template:
         print(template(kept), end="")
         return
-    paths = listed(args.photos)
     device = machine.device(args.device)
     new = read_classes(args.classes, kept.about) if args.classes else None
     predictor = Predictor(kept, device, new, args.among, args.calibrated)

@@ -93,7 +93,8 @@ def sweep(task, module, config, seed, checks, label, checkpoint=None):
     """
     model = build(module, task, config)
     trainer = model.trainer(task.problem, seed)
-    every = max(1, trainer.epochs // checks) if hasattr(config, "classifier") else 1
+    told = max(1, trainer.epochs // checks)
+    every = told if hasattr(config, "classifier") else 1
     rows = []
     carry = {"rows": rows}
     for epoch, terms in training.epochs(model, trainer, trainer.epochs, label, checkpoint, carry):
@@ -102,7 +103,7 @@ def sweep(task, module, config, seed, checks, label, checkpoint=None):
         rows = carry["rows"]  # restored with the checkpoint
         rows += [{"epoch": epoch} | row for row in check(model, task, config, seed)]
         # pairs of regularisers go by too fast to be read one by one
-        if epoch % max(1, trainer.epochs // checks) and epoch != trainer.epochs:
+        if epoch % told and epoch != trainer.epochs:
             continue
         best = max((row for row in rows if row["epoch"] == epoch), key=lambda row: row["H"])
         shown = "  ".join(f"{name} {best[name]:.1f}" for name in FIGURES)

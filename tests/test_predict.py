@@ -247,7 +247,7 @@ def test_a_folder_that_is_no_export_is_one_line(tmp_path, hsva):
         bundle.load(tmp_path)
     about = files.read_json(hsva / "export/bundle.json")
     files.write_json(tmp_path / "bundle.json", about | {"format": 99})
-    with pytest.raises(UserError, match="format 99, this program reads 1"):
+    with pytest.raises(UserError, match="format 99, this program reads 2"):
         bundle.load(tmp_path)
     files.write_json(tmp_path / "bundle.json", about)
     (tmp_path / "model.safetensors").write_bytes(b"cut off")
