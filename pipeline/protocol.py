@@ -129,6 +129,18 @@ def choose(folds):
     return chosen | {"constant": means[best]["constant"], "validation": validation}
 
 
+def cut_short(chosen, config):
+    """The params whose last epoch was the chosen one, so that it may have been chosen for want of a later one."""
+    if not hasattr(config, "classifier"):
+        return []
+    limits = {
+        "epochs": (chosen["epoch"], config.epochs),
+        "classifier.gzsl_epochs": (chosen["gzsl_epoch"], config.classifier.gzsl_epochs),
+        "classifier.czsl_epochs": (chosen["czsl_epoch"], config.classifier.czsl_epochs),
+    }
+    return [name for name, (taken, most) in limits.items() if taken == most]
+
+
 def select(benchmark, module, config, selection, seed, device, label, checkpoint):
     """Sweep over the validation folds: (what `choose` chose, all rows). `checkpoint(fold)` is that training's."""
     folds = []
@@ -136,7 +148,10 @@ def select(benchmark, module, config, selection, seed, device, label, checkpoint
         task = data.validation_task(benchmark, fold, device)
         name = f"{label}, fold {fold + 1} of {selection.folds}"
         folds.append(sweep(task, module, config, seed, selection.checks, name, checkpoint(fold)))
-    return choose(folds), [{"fold": i + 1} | row for i, rows in enumerate(folds) for row in rows]
+    chosen = choose(folds)
+    if names := cut_short(chosen, config):
+        training.say(f"{label}: the best was the last that {' and '.join(names)} allowed; more may be better")
+    return chosen, [{"fold": i + 1} | row for i, rows in enumerate(folds) for row in rows]
 
 
 def train(task, module, config, chosen, seed, label, checkpoint=None):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -82,6 +83,22 @@ def test_several_folds_are_averaged():
     assert chosen["validation"]["H"] == 30
     assert chosen["validation"]["T1"] == 60
     assert chosen["constant"] == 2
+
+
+def test_a_choice_that_the_limits_cut_short_is_named():
+    settings = config("hsva")
+    most = settings.classifier
+    last = {"epoch": settings.epochs, "gzsl_epoch": most.gzsl_epochs, "czsl_epoch": most.czsl_epochs}
+    assert protocol.cut_short(last, settings) == ["epochs", "classifier.gzsl_epochs", "classifier.czsl_epochs"]
+    assert protocol.cut_short({"epoch": 1, "gzsl_epoch": 1, "czsl_epoch": 1}, settings) == []
+    assert protocol.cut_short({"epoch": 1}, config("eszsl")) == []
+
+
+def test_a_selection_says_that_its_choice_was_cut_short(capsys):
+    short = {"hsva": {"epochs": 1}}
+    select("hsva", epochs=short)
+    assert "hsva, fold" in (output := capsys.readouterr().out)
+    assert re.search(r"^hsva: the best was the last that epochs\b.* allowed; more may be better$", output, re.M)
 
 
 def row(t1, h, constant):
