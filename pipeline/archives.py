@@ -24,6 +24,8 @@ from pipeline.errors import UserError
 MOST_EXPANSION = 200
 SMALL = 64 << 20
 BLOCK = 1 << 20
+# RecursionError: tarfile calls itself once for each header that lengthens a name
+DAMAGE = zipfile.BadZipFile, tarfile.TarError, EOFError, struct.error, ValueError, NotImplementedError, RecursionError
 
 
 def kind(path):
@@ -69,7 +71,7 @@ class Archive:
         try:
             self._file = open(self.path, "rb")  # noqa: SIM115 - stays open for the reads
             self._open_zip() if found == "zip" else self._open_tar()
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, struct.error, ValueError, NotImplementedError) as error:
+        except DAMAGE as error:
             raise UserError(f"{path}: the archive is damaged or cut off ({error}); fetch it again") from None
 
     def _open_zip(self):
@@ -231,6 +233,7 @@ def pack(folder, target):
     with files.replacing(target) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in tqdm(paths, desc=f"pack {folder.name}", unit="file", disable=None):
             info = tarfile.TarInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}")
+            _check_name(folder, info.name)
             info.size = path.stat().st_size
             with open(path, "rb") as file:
                 tar.addfile(info, file)
@@ -296,6 +299,12 @@ def check_expansion(path, total, packed):
 
 
 def _check_name(path, name):
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{path}: the name of member {name!a} is not UTF-8; rename it, or pack it with names in UTF-8"
+        ) from None
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts and name not in (".", "./"):
         raise UserError(f"{path}: holds a member without a name; refused")

@@ -57,19 +57,20 @@ def template(kept):
 def read_classes(path, about):
     """New classes from a CSV: (names, U' x d_a float32 rows of length one). Raises UserError."""
     try:
-        rows = files.read_csv(path)
-    except (OSError, UnicodeDecodeError) as error:
+        header, lines = files.read_table(Path(path).read_bytes(), path)
+    except OSError as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    # as the table of one's own photographs calls it
-    rows = [{"class_name" if key == "class" else key: value for key, value in row.items()} for row in rows]
-    if not rows or "class_name" not in rows[0]:
+    # class: as the table of one's own photographs calls it
+    header = ["class_name" if name == "class" else name for name in header]
+    if not lines or "class_name" not in header:
         raise UserError(f"{path}: should have a column class_name, one column an attribute, and a row a class")
-    given = [name for name in rows[0] if name != "class_name"]
-    wanted = about.attributes or given
+    rows = [dict(zip(header, cells, strict=True)) for _, cells in lines]
+    given = [name for name in header if name != "class_name"]
+    wanted = [files.plain(name) for name in about.attributes] or given
     missing, unknown = [n for n in wanted if n not in given], [n for n in given if n not in wanted]
     if missing or unknown:
         counts = [(f"lacks {len(missing)} columns, such as", missing), ("has no use for", unknown)]
-        words = " and ".join(f"{text} {', '.join(map(str, names[:3]))}" for text, names in counts if names)
+        words = " and ".join(f"{text} {', '.join(names[:3])}" for text, names in counts if names)
         raise UserError(
             f"{path}: {words}; its columns should be the {len(wanted)} attributes of {about.dataset}, as --template"
             " prints them"
@@ -81,7 +82,7 @@ def read_classes(path, about):
             raise UserError(f"{path}: row {i + 1}: class '{name}' should have a name that no other class has")
     try:
         values = np.array([[float(row[name]) for name in wanted] for row in rows], dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: every attribute should be a number ({error})") from None
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     for name, length in zip(names, lengths[:, 0], strict=True):

@@ -14,7 +14,7 @@ def main():
     module = datasets.get(args.dataset)
     config = params.load().section(f"{args.dataset}.splits", module.SplitConfig)
     folder = Path("data", args.dataset)
-    built = splits.build(module.listing(folder / "raw", config), module.splits(folder / "raw", config), config)
+    built = splits.build(module.listing(folder / "raw"), module.splits(folder / "raw", config), config)
     index.write(folder / "index.csv", built)
     print(f"splits {args.dataset}: {splits.describe(built)}", flush=True)
 

@@ -143,6 +143,26 @@ def test_bombs_are_refused_before_they_fill_anything(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tar"] == []
 
 
+def test_a_name_that_is_not_utf8_is_refused(tmp_path):
+    latin = tar_bytes([({"name": "images/Käuz.jpg"}, b"x")], format=tarfile.GNU_FORMAT, encoding="latin-1")
+    (tmp_path / "images.tar").write_bytes(latin)
+    with pytest.raises(UserError, match=r"images\.tar: the name of member 'images/K\\udce4uz\.jpg' is not UTF-8"):
+        archives.Archive(tmp_path / "images.tar")
+    (tmp_path / "birds").mkdir()
+    (tmp_path / os.fsdecode(b"birds/K\xe4uz.jpg")).write_bytes(b"x")
+    with pytest.raises(UserError, match=r"birds: the name of member 'birds/K\\udce4uz\.jpg' is not UTF-8"):
+        archives.pack(tmp_path / "birds", tmp_path / "a.tar")
+    assert not (tmp_path / "a.tar").exists()
+
+
+def test_endless_long_names_are_refused(tmp_path):
+    longer = tarfile.TarInfo("././@LongLink")
+    longer.type, longer.size = tarfile.GNUTYPE_LONGNAME, 1
+    (tmp_path / "images.tar").write_bytes((longer.tobuf() + b"a".ljust(512, b"\0")) * 2000)
+    with pytest.raises(UserError, match=r"images\.tar: the archive is damaged"):
+        archives.Archive(tmp_path / "images.tar")
+
+
 def test_tgz_becomes_the_tar_inside_it(tmp_path):
     data = tar_bytes([({"name": name}, content) for name, content in CONTENT.items()])
     (tmp_path / "x.tgz").write_bytes(gzip.compress(data))

@@ -22,6 +22,14 @@ def test_csv_keeps_commas_quotes_and_unicode(tmp_path):
     assert files.read_csv(tmp_path / "a.csv") == [{"name": row["name"], "n": str(row["n"])} for row in rows]
 
 
+def test_a_users_table_keeps_quoted_line_ends_and_is_told_where_it_is_wrong():
+    data = '\ufeffname;n\r\r"a\rb";1,5\r'.encode()
+    assert files.read_table(data, "t.csv") == (["name", "n"], [(4, ["a\nb", "1.5"])])
+    assert files.read_table(b'name,n\na,"1,5"\n', "t.csv")[1] == [(2, ["a", "1,5"])]
+    with pytest.raises(UserError, match=r"^t\.csv: cannot be read from line 2 on .* its second one$"):
+        files.read_table(b'name,n\n"' + bytes(200_000), "t.csv")
+
+
 def test_digest_is_the_known_one(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert files.digest(tmp_path / "a", "md5") == "900150983cd24fb0d6963f7d28e17f72"

@@ -7,5 +7,5 @@ import importlib
 
 
 def get(name):
-    """The module of a data set: `Config`, `listing`, `semantics` and `splits` (see `pipeline.datasets.base`)."""
+    """The module of a data set; what it holds is in `pipeline.datasets.base`."""
     return importlib.import_module(f"pipeline.datasets.{name}")

@@ -40,7 +40,7 @@ class SplitConfig(Holdout):
     """`apy.splits`."""
 
 
-def listing(raw, config=None):
+def listing(raw):
     """The objects in published order, each with its box in its photograph."""
     classes = xlsa17.class_names(raw, "APY")
     names, labels, boxes = _rows(raw, classes)

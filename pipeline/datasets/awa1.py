@@ -27,7 +27,7 @@ class SplitConfig(Holdout):
     """`awa1.splits`."""
 
 
-def listing(raw, config=None):
+def listing(raw):
     """The rows of res101.mat; no image can be read."""
     classes = xlsa17.class_names(raw, "AWA1")
     names, labels = xlsa17.rows(raw, "AWA1", len(classes))

@@ -30,7 +30,7 @@ class SplitConfig(Holdout):
     """`awa2.splits`."""
 
 
-def listing(raw, config=None):
+def listing(raw):
     """The images of JPEGImages, sorted by path; without their archive, the rows of res101.mat."""
     classes = xlsa17.class_names(raw, "AWA2")
     names, labels = _rows(raw, classes)

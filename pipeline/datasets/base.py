@@ -4,11 +4,11 @@ A module of this folder holds
 
     Sources          dataclass of `Source`, the schema of <data set>.sources; a field's name is the file's role
     SEMANTICS        the schema of <data set>.semantics, a `Literal` of the choices
-    SplitsConfig     dataclass, the schema of <data set>.splits
+    SplitConfig      dataclass, the schema of <data set>.splits
 
     listing(raw)             -> Listing
     semantics(raw, choice)   -> Semantics
-    splits(raw, config)      -> Splits       config: a `SplitsConfig`
+    splits(raw, config)      -> Splits       config: a `SplitConfig`
     published(raw)           -> N x d_x float32 published features; only where there are some
     make(raw, sources)       draws its raw files itself; only where nothing is fetched
 

@@ -33,7 +33,7 @@ class SplitConfig(Holdout):
     """`cub.splits`."""
 
 
-def listing(raw, config=None):
+def listing(raw):
     """The images of images.txt, sorted by path."""
     classes = xlsa17.class_names(raw, "CUB")
     names, labels = _rows(raw, classes)

@@ -35,7 +35,7 @@ class SplitConfig(Holdout):
     """`flo.splits`."""
 
 
-def listing(raw, config=None):
+def listing(raw):
     """The images by number, in the order of setid.mat."""
     names, labels = _rows(raw)
     names = [f"jpg/{name}" for name in names]

@@ -13,11 +13,8 @@ that grows with them (`wing length: large`) and one that falls (`wing length: sm
 have nothing to show. A column of words becomes one attribute a word. Rows then have length one, as everywhere.
 """
 
-import csv
 import functools
 import hashlib
-import io
-import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -25,7 +22,7 @@ from typing import Annotated, Literal
 import numpy as np
 from tqdm import tqdm
 
-from pipeline import archives
+from pipeline import archives, files
 from pipeline.datasets.base import Holdout, Listing, Semantics, Source, Splits, normalised
 from pipeline.errors import UserError, first_of
 from pipeline.params import AtLeastOne, Range
@@ -87,7 +84,7 @@ def mended_by(function):
 
 
 @mended_by
-def listing(raw, config=None):
+def listing(raw):
     """The images, by class in the table's order, then by path."""
     return _listing(raw, table(raw))
 
@@ -139,24 +136,13 @@ def table(raw):
     where = f"{TABLE} (as copied into {raw})"
     data = archives.extract(raw, "classes", TABLE)
     data = archives.need(raw, "images", TABLE) if data is None else data
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{where}: is not UTF-8 text; save it as 'CSV UTF-8'") from None
-    first = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
-    lines = [(reader.line_num, [_plain(cell) for cell in line]) for line in reader if any(map(str.strip, line))]
-    if len(lines) < 3 or len(lines[0][1]) < 2:
+    header, lines = files.read_table(data, where)
+    if len(lines) < 2 or len(header) < 2:
         raise UserError(f"{where}: should have a header, at least two classes and at least one attribute")
-    header = lines[0][1]
-    if double := [name for name, count in Counter(header).items() if count > 1]:
-        raise UserError(f"{where}: column '{double[0]}' stands twice")
-    for number, cells in lines[1:]:
-        if len(cells) != len(header):
-            raise UserError(f"{where}: line {number} has {len(cells)} cells; the header has {len(header)}")
+    for number, cells in lines:
         if not cells[0] or cells[0] in (".", "..") or "/" in cells[0]:
             raise UserError(f"{where}: line {number}: '{cells[0]}' is no name of a class")
-    columns = dict(zip(header, map(list, zip(*(cells for _, cells in lines[1:]), strict=True)), strict=True))
+    columns = dict(zip(header, map(list, zip(*(cells for _, cells in lines), strict=True)), strict=True))
     names = columns.pop(header[0])
     if double := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(f"{where}: class '{double[0]}' stands {names.count(double[0])} times; each should stand once")
@@ -169,26 +155,24 @@ def table(raw):
     return Table(where, names, stated, columns)
 
 
-def _plain(text):
-    """Blanks at the ends removed and accents composed: some systems store an accented letter as two characters."""
-    return unicodedata.normalize("NFC", text).strip()
-
-
 def _listing(raw, given):
     path = archives.find(raw, "images")
     ids = {name: i for i, name in enumerate(given.names)}
     rows, strays, others = [], Counter(), Counter()
     for member in archives.opened(path).names:
-        parts = [_plain(part) for part in member.replace("\\", "/").split("/")]
+        parts = [files.plain(part) for part in member.replace("\\", "/").split("/")]
         if "images" not in parts[:-2] or parts[-1].startswith(".") or "__MACOSX" in parts:
             continue
-        inside = parts[parts.index("images") + 1 :]
-        if len(inside) != 2 or not inside[1].lower().endswith(ENDINGS):
-            others[inside[1].rpartition(".")[2].lower() if len(inside) == 2 else "in deeper folders"] += 1
-        elif inside[0] not in ids:
-            strays[inside[0]] += 1
+        # from the end: the whole may lie in a folder that is called images too
+        parent, name, file = parts[-3:]
+        if parent != "images":
+            others["in deeper folders"] += 1
+        elif not file.lower().endswith(ENDINGS):
+            others[file.rpartition(".")[2].lower()] += 1
+        elif name not in ids:
+            strays[name] += 1
         else:
-            rows.append((ids[inside[0]], member))
+            rows.append((ids[name], member))
     if strays:
         raise UserError(
             f"{given.where}: has no row for the folder {first_of(strays)}; give each folder one, spelt the same"

@@ -146,7 +146,7 @@ def draw(values, size, generator):
     return Image.fromarray(np.clip(pixels * light[..., None] + noise, 0, 255).astype(np.uint8))
 
 
-def listing(raw, config=None):
+def listing(raw):
     """The images in the order of images.csv."""
     rows = files.read_csv(raw / IMAGES)
     names = _class_names(raw)

@@ -33,7 +33,7 @@ class SplitConfig(Holdout):
     """`sun.splits`."""
 
 
-def listing(raw, config=None):
+def listing(raw):
     """The images of images.mat, in its order."""
     classes = xlsa17.class_names(raw, "SUN")
     names, labels = _rows(raw, classes)

@@ -150,19 +150,31 @@ def test_thousands_of_classes(tmp_path):
     (tmp_path / "raw").mkdir()
     with zipfile.ZipFile(tmp_path / "raw/images.zip", "w") as file:
         file.writestr("classes.csv", text)
-        for i, name in enumerate(names * 2):
+        for i, name in enumerate(names * 3):
             file.writestr(f"images/{name}/{i}.jpg", f"{i}")
-    index = built(tmp_path / "raw", test_seen=0.5)
-    assert len(index.images) == 6000
+    index = built(tmp_path / "raw", test_seen=0.25)
+    assert len(index.images) == 9000
     assert (index.split == "test_seen").sum() == 2100
 
 
-def test_tables_as_spreadsheets_write_them(tmp_path):
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_tables_as_spreadsheets_write_them(tmp_path, end):
     lines = table().splitlines()
-    semicolons = "\r\n".join(line.replace(",", ";") for line in lines)
-    raw = raw_of(tmp_path, text=("\ufeff" + semicolons + "\r\n;;;\r\n").encode("utf-8"))
+    semicolons = end.join(line.replace(",", ";") for line in lines)
+    raw = raw_of(tmp_path, text=("\ufeff" + semicolons + f"{end};;;{end}").encode("utf-8"))
     assert folder.table(raw).names == BIRDS
     assert list(folder.table(raw).columns) == ["wing", "nocturnal", "diet"]
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_decimal_commas_are_numbers_but_in_names(tmp_path, mark):
+    names = ["3,5", *BIRDS[1:]]
+    rows = "".join(f"{name}{mark}{i - 5},5{mark}{i}\n" for i, name in enumerate(names))
+    files = photographs({BIRDS[0]: 0}) | {"images/3,5/a.jpg": b"x"}
+    raw = raw_of(tmp_path, files, f"class{mark}wing{mark}legs\n{rows}")
+    assert folder.listing(raw).class_names == names
+    assert folder.table(raw).columns["wing"][:2] == ["-5.5", "-4.5"]
+    assert folder.semantics(raw, "attributes").attribute_names == ["wing: large", "wing: small", "legs"]
 
 
 def test_a_constant_attribute_is_left_out_and_alike_classes_are_said(tmp_path, capsys):
@@ -185,6 +197,7 @@ WRONG_TABLES = {
     "no name": ("class,wing\na,1\n,2\n", "line 3: '' is no name of a class"),
     "name with a slash": ("class,wing\na,1\na/b,2\n", "line 3: 'a/b' is no name of a class"),
     "bad split": ("class,wing,split\na,1,seen\nb,2,maybe\n", "column split: 'maybe' should be seen or unseen"),
+    "open quote": ('class,wing\na,1\n"b,2\n' + "c,3\n" * 40_000, "cannot be read from line 3 on .* its second one"),
     "half a split": ("class,wing,split\na,1,seen\nb,2,\n", "column split: '' should be seen or unseen"),
 }
 
@@ -266,6 +279,21 @@ def test_files_of_other_kinds_are_counted(tmp_path, capsys):
     assert "1 txt" in (said := capsys.readouterr().out)
     assert "1 heic" in said
     assert "1 in deeper folders" in said
+
+
+def test_the_whole_may_lie_in_a_folder_called_images_too(tmp_path, capsys):
+    (tmp_path / "raw").mkdir()
+    more = {"images/gull/deep/a.jpg": b"x", "images/notes.txt": b"x"}
+    with zipfile.ZipFile(tmp_path / "raw/images.zip", "w") as file:
+        for name, content in (photographs() | more | {"classes.csv": table().encode()}).items():
+            file.writestr(f"images/{name}", content)
+    assert len(folder.listing(tmp_path / "raw").images) == 100
+    said = capsys.readouterr().out
+    assert "1 in deeper folders" in said
+    with zipfile.ZipFile(tmp_path / "raw/images.zip", "a") as file:
+        file.writestr("images/images/ostrich/a.jpg", b"x")
+    with pytest.raises(UserError, match="has no row for the folder 'ostrich'"):
+        folder.listing(tmp_path / "raw")
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
