@@ -4,6 +4,7 @@ A folder holds bundle.json, backbone.safetensors, model.safetensors and README.m
 keeps what the classifier was trained on for seen classes, so that it can be trained anew when classes are added.
 """
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pipeline import backbone, data, features, files, models, params, trained
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_of
 from pipeline.models.base import Problem
 
 FORMAT = 2
@@ -163,7 +164,8 @@ def synthesised(bundle, model, unseen, seed):
     tensors, device = bundle.tensors, unseen.device
     blank = torch.zeros(1, bundle.about.width, device=device)
     problem = Problem(blank, torch.zeros(1, dtype=torch.int64, device=device), tensors["seen"].to(device), unseen)
-    made = model.classifier_set(problem, seed)
+    # a copy, for some models fit their scale to the images as they make the set
+    made = copy.deepcopy(model).classifier_set(problem, seed)
     if made is None:
         return None
     inputs, labels = made
@@ -185,14 +187,36 @@ def load(folder):
     folder = Path(folder)
     if not (folder / "bundle.json").is_file():
         raise UserError(f"{folder}: holds no bundle.json; `python -m pipeline.export` makes such a folder")
-    about = files.read_json(folder / "bundle.json")
+    where = folder / "bundle.json"
+    about = files.read_json(where)
+    if not isinstance(about, dict):
+        raise UserError(f"{where}: should be a JSON object; export it again")
     if about.get("format") != FORMAT:
-        raise UserError(f"{folder / 'bundle.json'}: format {about.get('format')!r}, this program reads {FORMAT}")
+        raise UserError(f"{where}: format {about.get('format')!r}, this program reads {FORMAT}")
     config = about.pop("config", None)
-    about = params.build(About, about, f"{folder / 'bundle.json'}")
-    config = params.build(models.get(about.model).Config, config, f"{folder / 'bundle.json'}: config")
+    about = params.build(About, about, f"{where}")
+    name = params.build(params.Model, about.model, f"{where}: model")
+    config = params.build(models.get(name).Config, config, f"{where}: config")
     try:
         tensors = load_file(folder / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder / 'model.safetensors'}: not readable ({error}); export it again") from None
-    return Bundle(about, config, folder / "backbone.safetensors", tensors)
+    kept = Bundle(about, config, folder / "backbone.safetensors", tensors)
+    _check(kept, folder / "model.safetensors")
+    return kept
+
+
+def _check(kept, path):
+    """Raise UserError unless the tensors, read from `path`, are those that prediction needs."""
+    needed = {"seen", "unseen", "reading.weight", "reading.centre", "temperature"}
+    needed |= {f"{head}.{part}" for head in ("gzsl", "czsl") for part in ("weight", "bias")}
+    if hasattr(kept.config, "classifier"):
+        needed |= {"inputs", "labels"}
+    if missing := needed - kept.tensors.keys():
+        raise UserError(f"{path}: lacks {first_of(missing)}; export it again")
+    try:
+        kept.model(torch.device("cpu"))
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: does not fit bundle.json ({' '.join(str(error).split())[:200]}); export it again"
+        ) from None

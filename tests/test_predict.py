@@ -48,7 +48,12 @@ def hsva(photographs, tmp_path_factory):
     return made(photographs, tmp_path_factory.mktemp("hsva"), "hsva", made_up.hsva())
 
 
-@pytest.fixture(params=["eszsl", "hsva"])
+@pytest.fixture(scope="module")
+def bsegn(photographs, tmp_path_factory):
+    return made(photographs, tmp_path_factory.mktemp("bsegn"), "bsegn", made_up.bsegn())
+
+
+@pytest.fixture(params=["eszsl", "hsva", "bsegn"])
 def root(request):
     return request.getfixturevalue(request.param)
 
@@ -117,6 +122,18 @@ def test_the_template_is_a_table_of_new_classes(root, tmp_path):
     assert predict.read_classes(path, kept.about)[0] == names
 
 
+@pytest.mark.parametrize(("mark", "comma"), [(",", "."), (";", ","), ("\t", ",")])
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_new_classes_are_read_as_spreadsheets_write_them(eszsl, tmp_path, mark, comma, end):
+    about = bundle.load(eszsl / "export").about
+    lines = [["class_name", *about.attributes], ["x", *(f"{i}{comma}5" for i in range(5))]]
+    path = tmp_path / "new.csv"
+    path.write_bytes(("\ufeff" + "".join(mark.join(line) + end for line in lines)).encode())
+    names, semantics = predict.read_classes(path, about)
+    assert names == ["x"]
+    assert (semantics[0] / semantics[0, 0]).tolist() == pytest.approx([1, 3, 5, 7, 9])
+
+
 def test_the_temperature_is_that_of_the_labels():
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(4000, 5, generator=generator)
@@ -164,7 +181,8 @@ def test_attributes_that_speak_for_a_class_are_its_own(eszsl):
         ("class_name,{}\nx,1,1,red,1,1\n", "should be a number"),
         ("class_name,{}\nx,0,0,0,0,0\n", "not all zero"),
         ("class_name,{}\nx,1,1,nan,1,1\n", "finite"),
-        ("class_name,{}\nx,1,1,1,1\n", "should be a number"),
+        ("class_name,{}\nx,1,1,1,1\n", "line 2 has 5 cells; the header has 6"),
+        ('class_name,{}\n"x,1,1,1,1,1\n' + "y,1,1,1,1,1\n" * 20_000, "cannot be read from line 2 on"),
         ("class_name,{}\nclass <0>,1,1,1,1,1\n", "a name that no other class has"),
         ("class_name,{}\nx,1,1,1,1,1\nx,1,1,1,1,2\n", "row 2: class 'x'"),
         ("", "should have a column class_name"),
