@@ -35,6 +35,7 @@ VARIANTS = {
         "mean difference for SWD": "discrepancy=mcd",
         "standard reparameterisation": "reparameterization=standard",
         "latents as they are": "latents=raw",
+        "latents standardised": "latents=standardised",
         "k = 16": "networks.latent=16",
         "k = 32": "networks.latent=32",
         "k = 128": "networks.latent=128",
@@ -78,7 +79,10 @@ def configured(given, model, dataset, *settings):
             raise UserError(
                 f"'{setting}': {model} has no such param; say KEY=VALUE, with a key of {model}.{dataset} in params.yaml"
             )
-        node[last] = yaml.safe_load(value)
+        try:
+            node[last] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError):
+            raise UserError(f"'{setting}': '{value}' is not valid YAML; a list is written [1,2], no blanks") from None
     return params.build(models.get(model).Config, tree, f"{model}.{dataset} with {' '.join(settings)}")
 
 

@@ -9,7 +9,7 @@ import io
 import math
 from pathlib import Path
 
-from pipeline.errors import UserError, one_line
+from pipeline.errors import UserError, first_of, one_line
 from pipeline.protocol import FIGURES
 from pipeline.report.statistics import compare
 
@@ -18,27 +18,47 @@ TABLE = "results/seeds.csv"
 
 def read(name):
     """{data set: (model, {figure: {seed: percent}})} of a revision or a file."""
-    if Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
-    else:
-        import dvc.api
-        from dvc.exceptions import DvcException
-        from scmrepo.exceptions import SCMError
-
-        try:
-            text = dvc.api.read(TABLE, rev=name, encoding="utf-8")
-        except (DvcException, SCMError, OSError) as error:
-            raise UserError(
-                f"{name}: holds no {TABLE} ({error}); name an experiment (`dvc exp list` knows them) or a seeds.csv"
-            ) from None
+    where = name if Path(name).is_file() else f"{name}: {TABLE}"
+    try:
+        text = Path(name).read_text(encoding="utf-8") if Path(name).is_file() else _of_revision(name)
+    except UnicodeDecodeError:
+        raise UserError(f"{where}: is not text; it should be a seeds.csv, which `dvc repro` writes") from None
+    rows = csv.DictReader(io.StringIO(text))
+    if missing := {"model", "dataset", "seed", *FIGURES} - set(rows.fieldnames or ()):
+        raise UserError(
+            f"{where}: lacks the column {first_of(missing)}; it should be a seeds.csv, which `dvc repro` writes"
+        )
     found = {}
-    for row in csv.DictReader(io.StringIO(text)):
+    for row in rows:
+        place = f"{where}: line {rows.line_num}"
+        seed = _number(int, row, "seed", place)
         _, figures = found.setdefault(row["dataset"], (row["model"], {}))
-        for figure in FIGURES:
-            figures.setdefault(figure, {})[int(row["seed"])] = float(row[figure])
+        # without photographs of unseen classes there is S alone
+        for figure in [figure for figure in FIGURES if row[figure] != ""]:
+            figures.setdefault(figure, {})[seed] = _number(float, row, figure, place)
     if not found:
-        raise UserError(f"{name}: {TABLE} holds no rows; `dvc repro` writes it")
+        raise UserError(f"{where}: holds no rows; `dvc repro` writes it")
     return found
+
+
+def _number(kind, row, column, where):
+    try:
+        return kind(row[column])
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: {column} is {row[column] or ''!r}; it should be a number") from None
+
+
+def _of_revision(name):
+    import dvc.api
+    from dvc.exceptions import DvcException
+    from scmrepo.exceptions import SCMError
+
+    try:
+        return dvc.api.read(TABLE, rev=name, encoding="utf-8")
+    except (DvcException, SCMError, OSError) as error:
+        raise UserError(
+            f"{name}: holds no {TABLE} ({error}); name an experiment (`dvc exp list` knows them) or a seeds.csv"
+        ) from None
 
 
 def lines(a, b):
@@ -47,12 +67,15 @@ def lines(a, b):
         if dataset not in b:
             continue
         (model_a, figures_a), (model_b, figures_b) = a[dataset], b[dataset]
-        found = {figure: compare(figures_a[figure], figures_b[figure]) for figure in FIGURES}
-        if found["H"] is None:
+        common = [figure for figure in FIGURES if figure in figures_a and figure in figures_b]
+        found = {figure: compare(figures_a[figure], figures_b[figure]) for figure in common}
+        # which every run has
+        if found["S"] is None:
             yield f"{dataset}: no seed is in both"
             continue
-        seeds = found["H"].seeds
-        yield f"{dataset}: {model_a} -> {model_b}, {len(seeds)} seeds in both ({', '.join(map(str, seeds))})"
+        seeds = found["S"].seeds
+        count = f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
+        yield f"{dataset}: {model_a} -> {model_b}, {count} in both ({', '.join(map(str, seeds))})"
         for figure, result in found.items():
             before, after = (
                 sum(of_seed[figure][seed] for seed in seeds) / len(seeds) for of_seed in (figures_a, figures_b)

@@ -5,6 +5,9 @@ import os
 import sys
 import traceback
 
+# what PyTorch calls it where memory runs out: on a GPU, in its libraries, on a processor
+OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory", "ALLOC_FAILED", "can't allocate memory")
+
 
 class UserError(Exception):
     """Something the user can mend. The message is one line: what, where, what would be right."""
@@ -19,18 +22,40 @@ def first_of(names):
 def one_line(main):
     """Wrap a stage's or command's `main`: a `UserError` becomes one line on stderr and exit status 1.
 
-    A file system that is full or refuses is the user's to mend too, so an `OSError` is shown the same way.
-    `ZSL_TRACEBACK=1` in the environment shows the traceback as well.
+    A file system that is full or refuses, and memory that does not suffice, are the user's to mend too and are shown
+    the same way. `ZSL_TRACEBACK=1` in the environment shows the traceback as well.
     """
 
     @functools.wraps(main)
     def run(*args, **kwargs):
         try:
             return main(*args, **kwargs)
-        except (UserError, OSError) as error:
+        except Exception as error:
+            if (text := _message(error)) is None:
+                raise
             if os.environ.get("ZSL_TRACEBACK"):
                 traceback.print_exc()
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"error: {' '.join(text.split())}", file=sys.stderr)
             sys.exit(1)
 
     return run
+
+
+def _lacks_memory(error):
+    """Whether an exception says that memory ran out; known by its words, for light stages do not import PyTorch."""
+    text = f"{type(error).__name__} {error}"
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY)
+    )
+
+
+def _message(error):
+    """What to tell the user of an exception, or None where it is not the user's to mend."""
+    if isinstance(error, (UserError, OSError)):
+        return str(error)
+    if _lacks_memory(error):
+        return (
+            f"memory does not suffice ({type(error).__name__}: {str(error)[:160]}); what helps is a smaller batch "
+            "(features.batch, finetune.batch, the model's batch) or another run.device in params.yaml"
+        )
+    return None

@@ -91,7 +91,8 @@ def load(file=FILE):
         tree = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}; run from the folder that holds it") from None
-    except yaml.YAMLError as error:
+    # a ValueError: YAML makes a date of 2026-99-99
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{file}: not valid YAML: {error}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{file}: holds no keys; it should be a mapping of sections")
@@ -172,7 +173,12 @@ def _build_dataclass(schema, value, where):
         optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         if name not in value and not optional:
             raise UserError(f"{where}.{name}: missing; {where.split(': ')[-1]} should hold {', '.join(fields)}")
-    return schema(**{key: build(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+    built = {key: build(hints[key], item, f"{where}.{key}") for key, item in value.items()}
+    try:
+        return schema(**built)
+    except UserError as error:
+        # what a schema asks of several keys together
+        raise UserError(f"{where}.{error}") from None
 
 
 def _build_scalar(schema, value, where):

@@ -23,13 +23,17 @@ def recorded(main):
     @functools.wraps(main)
     def run():
         began = time.monotonic()
-        main()
         stage = Path(sys.argv[0])
-        if stage.parent.name == "stages":
-            values = [word for word in sys.argv[1:] if not word.startswith("--")]
-            name = "-".join([stage.stem, *values])
-            what = {"stage": stage.stem, "of": values, "model": params.load().tree["model"]}
-            files.write_json(FOLDER / f"{name}.json", what | measured(began))
+        if stage.parent.name != "stages":
+            main()
+            return
+        # before the stage runs, for while it does params.yaml may be edited
+        model = params.load().tree["model"]
+        main()
+        values = [word for word in sys.argv[1:] if not word.startswith("--")]
+        name = "-".join([stage.stem, *values])
+        what = {"stage": stage.stem, "of": values, "model": model}
+        files.write_json(FOLDER / f"{name}.json", what | measured(began))
 
     return run
 
@@ -46,5 +50,7 @@ def measured(began):
     }
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_available() and torch.cuda.is_initialized():
-        figures |= {"device": torch.cuda.get_device_name(), "device_memory": torch.cuda.max_memory_allocated()}
+        # the one that was used, which with run.device: cuda:1 is not the current one
+        used = max(range(torch.cuda.device_count()), key=torch.cuda.max_memory_allocated)
+        figures |= {"device": torch.cuda.get_device_name(used), "device_memory": torch.cuda.max_memory_allocated(used)}
     return figures

@@ -23,7 +23,7 @@ class Trained:
         """The model and both linear heads, on the task's device. Raises UserError where they do not fit it."""
         try:
             return protocol.restore(task, models.get(self.name), self.config, self.tensors)
-        except RuntimeError as error:
+        except (KeyError, RuntimeError) as error:
             raise UserError(f"{self.path}: does not fit the data set ({error}); run `dvc repro`") from None
 
 
@@ -40,5 +40,9 @@ def read(path):
     if not {"model", "config"} <= set(metadata):
         raise UserError(f"{path}: does not say its model and config; `dvc repro` makes one that does")
     name = params.build(params.Model, metadata["model"], f"{path}: model")
-    config = params.build(models.get(name).Config, json.loads(metadata["config"]), f"{path}: config")
+    try:
+        config = json.loads(metadata["config"])
+    except ValueError as error:
+        raise UserError(f"{path}: its config is not valid JSON ({error}); `dvc repro` makes one that is") from None
+    config = params.build(models.get(name).Config, config, f"{path}: config")
     return Trained(name, config, tensors, str(path))

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from pipeline import compare, files
@@ -29,7 +31,9 @@ def test_differences_are_of_the_seeds_in_both(tmp_path):
 
 def test_one_seed_gives_no_interval(tmp_path):
     a, b = (compare.read(table(tmp_path / f"{h}.csv", "hsva", {0: h})) for h in (40.0, 41.0))
-    height = next(line for line in compare.lines(a, b) if line.startswith("  H "))
+    first, *rest = compare.lines(a, b)
+    assert first == "cub: hsva -> hsva, 1 seed in both (0)"
+    height = next(line for line in rest if line.startswith("  H "))
     assert "95%" not in height
     assert "nan" not in height
 
@@ -38,6 +42,34 @@ def test_no_common_seed_says_so(tmp_path):
     a = compare.read(table(tmp_path / "a.csv", "hsva", {0: 40.0}))
     b = compare.read(table(tmp_path / "b.csv", "hsva", {1: 40.0}))
     assert list(compare.lines(a, b)) == ["cub: no seed is in both"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "lacks the column 'AUSUC' (and 7 more such); it should be a seeds.csv, which `dvc repro` writes"),
+        (b"model,dataset,seed,T1,U,S,H\nhsva,cub,0,1,2,3,4\n", "lacks the column 'AUSUC'; it should be a seeds.csv"),
+        (b"model,dataset,seed,T1,U,S,H,AUSUC\n", "holds no rows"),
+        (b"model,dataset,seed,T1,U,S,H,AUSUC\nhsva,cub,0,1,2,3,?,5\n", "line 2: H is '?'; it should be a number"),
+        (b"model,dataset,seed,T1,U,S,H,AUSUC\nhsva,cub,0,1,2,3\n", "line 2: H is ''; it should be a number"),
+        (b"model,dataset,seed,T1,U,S,H,AUSUC\nhsva,cub,first,1,2,3,4,5\n", "line 2: seed is 'first'; it should be"),
+        (b"\x89PNG\xff", "is not text; it should be a seeds.csv"),
+    ],
+)
+def test_what_is_no_seeds_csv_is_one_line(tmp_path, content, message):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(f"{path}: {message}")):
+        compare.read(str(path))
+
+
+def test_runs_without_photographs_of_unseen_classes_are_compared_by_s(tmp_path):
+    row = {"model": "hsva", "dataset": "folder", "seed": 0, "T1": "", "U": "", "S": 50.0, "H": "", "AUSUC": ""}
+    files.write_csv(tmp_path / "a.csv", [row])
+    found = compare.read(str(tmp_path / "a.csv"))
+    first, *rest = compare.lines(found, found)
+    assert first == "folder: hsva -> hsva, 1 seed in both (0)"
+    assert [line.split()[0] for line in rest] == ["S"]
 
 
 def test_what_is_no_revision_is_one_line(tmp_path, monkeypatch):

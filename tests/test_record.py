@@ -1,14 +1,23 @@
 import sys
 
+import pytest
+import torch
+
 from pipeline import files, record
 
+PARAMS = "model: eszsl\ndatasets: [shapes]\nseeds: [0]\nshapes: {}\neszsl: {shapes: {}}\n"
 
-def test_a_stage_that_ends_well_is_recorded(tmp_path, monkeypatch):
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """A folder with params.yaml, and the command line of its stage `train`."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(
-        "model: eszsl\ndatasets: [shapes]\nseeds: [0]\nshapes: {}\neszsl: {shapes: {}}\n"
-    )
+    (tmp_path / "params.yaml").write_text(PARAMS)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "stages/train.py"), "--dataset", "shapes", "--seed", "3"])
+    return tmp_path
+
+
+def test_a_stage_that_ends_well_is_recorded(stage):
     record.recorded(lambda: None)()
     found = files.read_json(record.FOLDER / "train-shapes-3.json")
     assert (found["stage"], found["of"], found["model"]) == ("train", ["shapes", "3"], "eszsl")
@@ -17,10 +26,27 @@ def test_a_stage_that_ends_well_is_recorded(tmp_path, monkeypatch):
     assert 0 <= found["seconds"] < 60
 
 
-def test_a_stage_that_fails_is_not(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [str(tmp_path / "stages/train.py"), "--dataset", "shapes", "--seed", "3"])
+@pytest.mark.parametrize("edited", ["model: [", PARAMS.replace("eszsl", "hsva")])
+def test_an_edit_of_params_while_a_stage_runs_changes_nothing(stage, edited):
+    record.recorded(lambda: (stage / "params.yaml").write_text(edited))()
+    assert files.read_json(record.FOLDER / "train-shapes-3.json")["model"] == "eszsl"
 
+
+def test_the_device_is_the_one_that_was_used(monkeypatch):
+    cuda = {
+        "is_available": lambda: True,
+        "is_initialized": lambda: True,
+        "device_count": lambda: 3,
+        "max_memory_allocated": lambda device=0: (0, 7, 5)[device],
+        "get_device_name": lambda device=0: f"GPU {device}",
+    }
+    for name, value in cuda.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    found = record.measured(0)
+    assert (found["device"], found["device_memory"]) == ("GPU 1", 7)
+
+
+def test_a_stage_that_fails_is_not(stage):
     def fail():
         raise ValueError
 

@@ -18,12 +18,14 @@ PARTS = {"trainval": "trainval_loc", "test_seen": "test_seen_loc", "test_unseen"
 PUBLISHED_WIDTH = 2048
 # the largest published array, AWA2's features, has 76 million
 MOST_VALUES = 500_000_000
+# the variables that are cell arrays of strings; all others are numbers
+TEXTS = ("allclasses_names", "attributes", "image_files", "images")
 
 
 def load(raw, role, tail, *keys):
     """The name of a .mat file in raw for messages, then its arrays `keys`; see `archives.extract`.
 
-    Raises UserError where the file or a key is missing, or where numbers are not finite.
+    Raises UserError where the file or a key is missing, is of another kind, or where numbers are not finite.
     """
     import scipy.io
 
@@ -41,10 +43,21 @@ def load(raw, role, tail, *keys):
     for key in keys:
         if key not in content:
             raise UserError(f"{where}: lacks '{key}'; it should hold {', '.join(keys)}")
-        if content[key].dtype.kind == "f" and not np.isfinite(content[key]).all():
-            raise UserError(f"{where}: '{key}' holds values that are not finite")
+        _check_kind(where, key, content[key])
         arrays.append(content[key])
     return where, *arrays
+
+
+def _check_kind(where, key, array):
+    """Raise UserError unless a variable is what it should be: a cell array of strings, or finite numbers."""
+    kind = array.dtype.kind if isinstance(array, np.ndarray) else "sparse"
+    if key in TEXTS:
+        if kind not in "OU":
+            raise UserError(f"{where}: '{key}' should be a cell array of strings")
+    elif kind not in "biuf":
+        raise UserError(f"{where}: '{key}' should be a full matrix of numbers, neither sparse nor a cell array")
+    elif not np.isfinite(array).all():
+        raise UserError(f"{where}: '{key}' holds values that are not finite")
 
 
 def holds(raw, role, tail, key):

@@ -56,11 +56,17 @@ class Ramp:
     end: Annotated[int, NotNegative]
     most: Annotated[float, NotNegative]
 
+    def __post_init__(self):
+        if self.end < self.start:
+            raise UserError(f"end: {self.end} is before start, {self.start}; set both, the end at or after the start")
+
     def at(self, epoch):
         """The weight in an epoch, counted from 0."""
         if epoch >= self.end:
             return self.most
-        return self.most * max(0.0, (epoch - self.start) / (self.end - self.start))
+        if epoch <= self.start:
+            return 0.0
+        return self.most * (epoch - self.start) / (self.end - self.start)
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,11 @@ def summary(runs):
 
 
 def seeds_table(runs):
-    """A row a run with its figures, which is what two experiments are compared by."""
+    """A row a run with its figures, which is what two experiments are compared by; "" where it has not one of them."""
+    names = list(dict.fromkeys([*FIGURES, *(name for run in runs for name in run.figures)]))
     return [
         {"model": run.model, "dataset": run.dataset, "seed": run.seed}
-        | {name: round(value, 4) for name, value in run.figures.items()}
+        | {name: round(run.figures[name], 4) if name in run.figures else "" for name in names}
         for run in runs
     ]
 

@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 
 from pipeline.datasets import xlsa17
 from pipeline.errors import UserError
@@ -99,6 +100,31 @@ def test_missing_keys_and_damaged_files_are_named(tmp_path):
         xlsa17.attributes(raw_of(tmp_path), "TOY/att_splits.mat", 7)
     with pytest.raises(UserError, match="'att' holds values that are not finite"):
         xlsa17.attributes(raw_of(tmp_path, att_splits(att=np.full((5, 4), np.nan))), "TOY/att_splits.mat", 4)
+
+
+@pytest.mark.parametrize("value", [cells(["a", "b"]), scipy.sparse.eye(4).tocsc(), np.array(["text"]), {"a": 1}])
+def test_what_should_be_numbers_is_named_where_it_is_not(tmp_path, value):
+    def raises(key):
+        return pytest.raises(UserError, match=rf"\.mat: '{key}' should be a full matrix of numbers, neither sparse nor")
+
+    with raises("att"):
+        xlsa17.attributes(raw_of(tmp_path, att_splits(att=value)), "TOY/att_splits.mat", 4)
+    for key in (*PARTS, "val_loc"):
+        content = {"train_loc": [[1, 2, 3, 4]], "val_loc": [[5, 6]]} | {key: value}
+        with raises(key):
+            splits(raw_of(tmp_path, att_splits(**content)))
+    raw = raw_of(tmp_path)
+    for key in ("labels", "features"):
+        content = {"features": np.ones((5, 11)), "labels": LABELS[:, None] + 1} | {key: value}
+        (raw / "features.mat").write_bytes(mat(**content))
+        with raises(key):
+            xlsa17.published(raw, "TOY", NAMES, LABELS, 4)
+
+
+@pytest.mark.parametrize("value", [np.eye(4), scipy.sparse.eye(4).tocsc(), {"a": 1}])
+def test_what_should_be_names_is_named_where_it_is_not(tmp_path, value):
+    with pytest.raises(UserError, match="'allclasses_names' should be a cell array of strings"):
+        xlsa17.class_names(raw_of(tmp_path, att_splits(allclasses_names=value)), "TOY")
 
 
 def test_an_absurdly_large_array_is_refused_before_it_is_made(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.hsva import PlainLoop
-from pipeline import classifier
+from pipeline import classifier, params
 from pipeline.errors import UserError
 from pipeline.models import hsva
 from pipeline.models.base import Problem
@@ -137,6 +137,12 @@ def test_ramp_at_its_corners():
     assert [ramp.at(epoch) for epoch in (0, 21, 75, 500)] == [0, 0, 2.37, 2.37]
     assert ramp.at(48) == pytest.approx(2.37 / 2)
     assert hsva.Ramp(0, 0, 8).at(0) == 8
+    assert [hsva.Ramp(5, 5, 8).at(epoch) for epoch in (0, 4, 5)] == [0, 0, 8]
+
+
+def test_a_ramp_that_ends_before_it_starts_is_refused_with_its_place():
+    with pytest.raises(UserError, match=r"hsva\.cub\.gamma_c\.end: 10 is before start, 21"):
+        params.build(hsva.Ramp, {"start": 21, "end": 10, "most": 2}, "hsva.cub.gamma_c")
 
 
 def test_task_classifiers_are_two_networks_with_batch_normalisation_per_batch():
