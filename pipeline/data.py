@@ -78,13 +78,17 @@ def fingerprint(benchmark):
     return state.hexdigest()
 
 
-def validation_task(benchmark, fold, device):
-    """Learn from the fold's training rows; judged on its val_seen and val_unseen. No test row enters."""
-    if fold >= len(benchmark.validation):
+def need_folds(benchmark, folds):
+    """Raise UserError where there are fewer validation folds than asked for."""
+    if folds > len(benchmark.validation):
         raise UserError(
             f"params.yaml: selection.folds: this data set has {len(benchmark.validation)} validation fold(s),"
-            f" fold {fold + 1} is asked for; 1 always works"
+            f" {folds} are asked for; 1 always works"
         )
+
+
+def validation_task(benchmark, fold, device):
+    """Learn from the fold's training rows; judged on its val_seen and val_unseen. No test row enters."""
     part = np.where(benchmark.split == "trainval", benchmark.validation[fold], "")
     return _task(benchmark, part == "train", part == "val_seen", part == "val_unseen", None, device)
 

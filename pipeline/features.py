@@ -72,11 +72,6 @@ class Network:
     def __init__(self, model, view, config, device, compiled=False):
         self.view, self.device, self.dtype = view, device, DTYPES[config.dtype]
         self.batch = config.batch or (GPU_BATCH if device.type == "cuda" else CPU_BATCH)
-        # with TF32, "float32" would keep 10 bits of the mantissa
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
-        # timing algorithms against each other could choose another one in another run
-        torch.backends.cudnn.benchmark = False
         self.model = model.to(device, self.dtype, memory_format=torch.channels_last).eval()
         if compiled:
             self.model = torch.compile(self.model)
@@ -176,8 +171,18 @@ def assemble(shards, folder, target, config, label="features"):
             array = np.load(_shard(folder, shard), allow_pickle=False)
             if array.shape != (len(shards.rows(shard)), width):
                 raise UserError(f"{_shard(folder, shard)}: shape {array.shape} is not a shard's; remove {folder}")
+            _finite(array, shards, shard)
             file.write(array.astype("<f4", copy=False).tobytes())
     return bad
+
+
+def _finite(array, shards, shard):
+    if not (fine := np.isfinite(array).all(1)).all():
+        name = shards.images.name(shards.rows(shard)[int(fine.argmin())])
+        raise UserError(
+            f"{name}: the backbone makes features of it that are not finite; are its weights sound? With"
+            " features.dtype: bfloat16, try float32"
+        )
 
 
 def _wait(shards, folder, label):
@@ -216,9 +221,7 @@ def build(model, weights, view, raw, listing, reader, config, run, target, folde
     Returns the undecodable images, and None from a worker that is not the first.
     """
     me = worker()
-    device = machine.start(run)
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", me.local % torch.cuda.device_count())
+    device = machine.start(run, me.local)
     print(f"{label}: {len(listing.images)} images on {machine.describe(device)}, {config.dtype}", flush=True)
     rows = images.Rows(listing, reader, view.enough if config.decode == "reduced" else None)
     shards = images.Shards(rows, view, config.shard)

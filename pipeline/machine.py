@@ -1,4 +1,7 @@
-"""The `run:` section of params.yaml: where and how fast things run. No stage declares it, for it changes no number."""
+"""The `run:` section of params.yaml: where and how fast things run.
+
+No stage declares it, for it decides no number: another device or count of threads moves last digits alone.
+"""
 
 import os
 import platform
@@ -23,8 +26,10 @@ class Run:
 
     @property
     def decoders(self):
-        """How many processes decode images."""
-        return self.workers if self.workers is not None else available_cores()
+        """How many processes decode images: as asked for, or the cores shared out among a launcher's processes here."""
+        if self.workers is not None:
+            return self.workers
+        return max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def available_cores():
@@ -32,23 +37,34 @@ def available_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start(run):
-    """Set up as a `Run` says: its torch device."""
+def start(run, local=0):
+    """Set up as a `Run` says: its torch device, for the process with this number on its host."""
     import torch
 
     if run.threads:
         torch.set_num_threads(run.threads)
-    return device(run.device)
+    return device(run.device, local)
 
 
-def device(name):
-    """The torch device for `run.device`: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+def device(name, local=0):
+    """The torch device for `run.device`: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; `cuda` is that of number `local`.
+
+    A GPU's float32 is made a full one, and its results the same from run to run.
+    """
     import torch
 
+    # TF32 would keep 10 bits of the mantissa
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    # timing algorithms against each other, or one that adds in any order, could give other digits in another run
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(name)
+        if chosen.type == "cuda" and chosen.index is None and torch.cuda.device_count():
+            chosen = torch.device("cuda", local % torch.cuda.device_count())
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

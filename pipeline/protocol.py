@@ -1,5 +1,6 @@
 """The protocol: epochs chosen on validation classes, training on all of trainval, the test images looked at once."""
 
+import gc
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -31,6 +32,8 @@ class Evaluation:
 
 def build(module, task, config):
     """A model of the task's sizes on its device."""
+    # a trainer and the step it captured hold each other; without this the last ones would lie in a GPU's memory still
+    gc.collect()
     problem = task.problem
     sizes = problem.features.shape[1], problem.seen.shape[1], len(problem.seen), len(problem.unseen)
     return module.Model(*sizes, config).to(problem.features.device)
@@ -143,6 +146,7 @@ def cut_short(chosen, config):
 
 def select(benchmark, module, config, selection, seed, device, label, checkpoint):
     """Sweep over the validation folds: (what `choose` chose, all rows). `checkpoint(fold)` is that training's."""
+    data.need_folds(benchmark, selection.folds)
     folds = []
     for fold in range(selection.folds):
         task = data.validation_task(benchmark, fold, device)

@@ -21,7 +21,7 @@ def main():
     label = f"select {model}, {args.dataset}, seed {args.seed}"
     print(f"{label}: on {machine.describe(device)}", flush=True)
     kept = Path(f"checkpoints/{args.dataset}-{args.seed}")
-    key = [model, config, selection, args.seed, data.fingerprint(benchmark)]
+    key = [model, config, selection, args.seed, data.fingerprint(benchmark), device.type]
 
     def checkpoint(fold):
         return training.Checkpoint(kept / f"select-{fold}.pt", key, run.checkpoint_minutes)

@@ -25,7 +25,7 @@ def main():
     chosen = files.read_json(out / "selected.json")
     label = f"train {model}, {args.dataset}, seed {args.seed}"
     print(f"{label}: {chosen['epoch']} epochs on {machine.describe(device)}", flush=True)
-    key = [model, config, chosen, args.seed, data.fingerprint(benchmark)]
+    key = [model, config, chosen, args.seed, data.fingerprint(benchmark), device.type]
     checkpoint = training.Checkpoint(f"checkpoints/{args.dataset}-{args.seed}/train.pt", key, run.checkpoint_minutes)
     task = data.test_task(benchmark, device)
     tensors, history = protocol.train(task, module, config, chosen, args.seed, label, checkpoint)

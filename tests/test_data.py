@@ -49,7 +49,7 @@ def test_test_rows_marked_for_validation_are_left_out():
 
 def test_a_fold_that_is_not_there():
     with pytest.raises(UserError, match=r"selection\.folds: this data set has 2 validation fold"):
-        data.validation_task(BENCHMARK, 2, "cpu")
+        data.need_folds(BENCHMARK, 3)
 
 
 def test_an_unseen_class_without_images_still_competes():

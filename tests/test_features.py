@@ -212,6 +212,13 @@ def test_a_fault_that_passes_leaves_no_trace(made, plain, monkeypatch):
     assert target.read_bytes() == plain
 
 
+def test_features_that_are_not_finite_are_refused_by_name(made, monkeypatch):
+    forward = features.Network.forward
+    monkeypatch.setattr(features.Network, "forward", lambda self, pixels: forward(self, pixels) / 0)
+    with pytest.raises(UserError, match=f"{made.listing.images[0]}: the backbone makes features .* not finite"):
+        made.build("infinite")
+
+
 def test_zero_makes_rows_of_zeros_and_says_so(made, tmp_path, capsys):
     listing, _ = damaged(tmp_path)
     zero = dataclasses.replace(CONFIG, on_bad_image="zero")

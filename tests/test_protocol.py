@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from pipeline import data, metrics, models, params, protocol, training
+from pipeline.errors import UserError
 from tests import problems
 
 BENCHMARK = problems.benchmark()
@@ -83,6 +84,14 @@ def test_several_folds_are_averaged():
     assert chosen["validation"]["H"] == 30
     assert chosen["validation"]["T1"] == 60
     assert chosen["constant"] == 2
+
+
+def test_a_fold_too_many_is_refused_before_any_training(monkeypatch):
+    monkeypatch.setattr(protocol, "sweep", lambda *args: pytest.fail("trained"))
+    one_fold = dataclasses.replace(BENCHMARK, validation=BENCHMARK.validation[:1])
+    three = protocol.Selection(folds=3, checks=3)
+    with pytest.raises(UserError, match=r"selection\.folds: this data set has 1 validation fold"):
+        protocol.select(one_fold, models.get("hsva"), config("hsva"), three, 0, "cpu", "t", lambda fold: None)
 
 
 def test_a_choice_that_the_limits_cut_short_is_named():

@@ -1,5 +1,7 @@
 """A training step that a GPU replays as one graph, so that launching its hundreds of small kernels no longer counts."""
 
+import warnings
+
 import torch
 
 WARM = 3
@@ -40,7 +42,9 @@ class Captured:
         """On a stream of its own, as a capture will be."""
         current, stream = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
         stream.wait_stream(current)
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream), warnings.catch_warnings():
+            # that a capturable optimiser runs uncaptured is as it should be here
+            warnings.filterwarnings("ignore", ".*capturable=True")
             output = self.step(*tensors)
         current.wait_stream(stream)
         return output
