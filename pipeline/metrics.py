@@ -81,9 +81,12 @@ def summary(gzsl_scores, czsl_scores, labels, seen, constant=None):
 
     gzsl_scores: N x C over all classes; czsl_scores: N' x U over unseen classes for the N' rows of unseen classes;
     labels: N in 0..C-1; seen: C booleans. With a `constant`, also U, S, H after calibrated stacking with it.
+    Without an image of an unseen class there is S alone.
     """
     predictions = gzsl_scores.argmax(1)
     of_seen = seen[labels]
+    if of_seen.all():
+        return {"S": 100 * mean_per_class(predictions, labels)}
     unseen_ids = np.flatnonzero(~seen)
     figures = {
         "T1": mean_per_class(unseen_ids[czsl_scores.argmax(1)], labels[~of_seen]),

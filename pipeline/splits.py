@@ -27,7 +27,7 @@ def validate(labels, split, unseen, share, seed):
     """One validation split, N strings: train, val_seen, val_unseen, and "" for test rows.
 
     unseen: ids of the classes that act as unseen; val_seen is `share` of the other trainval rows, drawn within each
-    class with `seed`; a class keeps at least one row in train.
+    class with `seed`, at least one where there are two; a class keeps at least one row in train.
     """
     result = np.where(split == "trainval", "train", "").astype("<U10")
     result[(split == "trainval") & np.isin(labels, unseen)] = "val_unseen"
@@ -35,7 +35,7 @@ def validate(labels, split, unseen, share, seed):
     learnt = np.flatnonzero(result == "train")
     ordered = learnt[np.argsort(labels[learnt], kind="stable")]
     for rows in np.split(ordered, np.flatnonzero(np.diff(labels[ordered])) + 1):
-        held = min(round(share * len(rows)), len(rows) - 1)
+        held = min(max(1, round(share * len(rows))), len(rows) - 1)
         result[generator.permutation(rows)[:held]] = "val_seen"
     return result
 
@@ -64,6 +64,8 @@ def check(built):
         _none(_classes(built, fold == "val_seen") - learnt, "class", f"{where} is val_seen but not in train")
         if not (fold == "val_unseen").any():
             raise UserError(f"split: {where} no class acts as unseen")
+        if not (fold == "val_seen").any():
+            raise UserError(f"split: {where} no image is held out of seen classes; some class needs two in trainval")
     if len(labels) != len(built.images):
         raise UserError(f"split: {len(built.images)} images but {len(labels)} labels")
 

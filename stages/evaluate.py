@@ -27,11 +27,12 @@ def main():
     over_all, over_unseen = protocol.scores(task, *trained)
     constant = chosen["constant"] if wanted.calibrated else None
     figures = metrics.summary(over_all, over_unseen, task.labels, task.seen_mask, constant)
-    if wanted.oracle:
+    # without an unseen class on a photograph there is nothing to pick by
+    if wanted.oracle and "H" in figures:
         label = f"oracle {model}, {args.dataset}, seed {args.seed}"
         figures["oracle"] = protocol.oracle(task, module, config, selection.checks, args.seed, label)
     evaluation.write(out, benchmark, task, over_all, over_unseen, {"model": model} | figures)
-    shown = "  ".join(f"{name} {figures[name]:.1f}" for name in protocol.FIGURES)
+    shown = "  ".join(f"{name} {figures[name]:.1f}" for name in protocol.FIGURES if name in figures)
     print(f"evaluate {model}, {args.dataset}, seed {args.seed}: {shown}", flush=True)
 
 

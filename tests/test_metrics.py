@@ -63,6 +63,11 @@ def test_summary_in_percent():
     assert {name: figures[name] for name in expected} == pytest.approx(expected)
 
 
+def test_without_an_image_of_an_unseen_class_there_is_s_alone():
+    scores = np.array([[3.0, 0, 1, 0], [0, 2, 0, 3]])
+    assert metrics.summary(scores, scores[:0, 2:], np.array([0, 1]), SEEN, constant=1.5) == {"S": 50}
+
+
 def test_a_tie_goes_to_the_seen_class_as_in_argmax():
     curve = metrics.seen_unseen_curve(np.array([[1.0, 1.0]]), np.array([1]), np.array([True, False]))
     assert curve.at(0)[0] == 0

@@ -38,6 +38,12 @@ def test_the_same_seed_draws_the_same_and_another_does_not():
     assert (first != other).any()
 
 
+def test_of_two_images_one_is_held_out_whatever_the_share():
+    labels, split = np.array([0, 0, 1, 1, 2, 2]), np.repeat("trainval", 6)
+    part = splits.validate(labels, split, [2], 0.2, [0, 0])
+    assert (part[:4] == "val_seen").reshape(2, 2).sum(1).tolist() == [1, 1]
+
+
 def test_a_class_with_one_image_keeps_it_in_train():
     labels = np.array([0, 1, 1, 1, 2])
     found = splits.validate(labels, np.full(5, "trainval"), [2], 0.9, 0)
@@ -83,6 +89,7 @@ UNSEEN, TEST, TRAINVAL = 75, 5, 6
         (lambda: changed("", TRAINVAL, "train", fold=0), "'class 0' in validation fold 1 is val_unseen and in tr"),
         (lambda: changed("", LABELS == 0, "val_unseen", fold=1), "takes part"),
         (lambda: built(folds=[np.array([], dtype=int)]), "no class acts as unseen"),
+        (lambda: changed("", built().validation[0] == "val_seen", "train", fold=0), "no image is held out"),
     ],
 )
 def test_every_leak_fails_the_check(leak, message):

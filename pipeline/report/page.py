@@ -72,7 +72,8 @@ def _our_rows(name, shown):
     runs = shown.runs
     seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0].seed}"
     words = [sections.conditions(shown), seeds, "epochs chosen on validation"]
-    rows = [_row("ours", name, "; ".join(filter(None, words)), runs, FIGURES)]
+    names = [figure if figure in runs[0].figures else "" for figure in FIGURES]
+    rows = [_row("ours", name, "; ".join(filter(None, words)), runs, names)]
     if "H_cal" in runs[0].figures:
         names = ("", "U_cal", "S_cal", "H_cal", "")
         rows.append(_row("cal", "calibrated", "a constant off seen scores, chosen on validation", runs, names))

@@ -31,13 +31,15 @@ def facts(benchmark):
 def section(shown):
     """All that is shown of one data set, a `contents.Shown`."""
     first = shown.runs[0]
+    # without a photograph of an unseen class there is S alone
+    judged = "H" in first.figures
     parts = [
         f'<section><h2 id="{shown.name}">{SETS[shown.name]}</h2><p class="facts">{escape(_made_by(shown))}</p>',
-        f'<div class="grid">{_curve(shown.runs)}{_selection(shown.runs)}</div>',
+        f'<div class="grid">{_curve(shown.runs) if judged else ""}{_selection(shown.runs)}</div>',
         _training(first),
         _classes("Best unseen classes", shown.best),
         _classes("Worst unseen classes", shown.worst),
-        f'<div class="grid">{_confusion(first)}{_confused(first)}</div>',
+        f'<div class="grid">{_confusion(first)}{_confused(first)}</div>' if judged else "",
         _map(shown.map),
         _accuracies(first),
         _seeds(shown.runs),

@@ -50,6 +50,17 @@ def test_a_run_of_another_model_stops_it_in_one_line(root, capsys):
     assert not (root / "results").exists()
 
 
+def test_without_photographs_of_unseen_classes_only_s_is_reported(tmp_path, monkeypatch):
+    made_up.project(tmp_path, unseen_photographs=False)
+    monkeypatch.chdir(tmp_path)
+    report.main()
+    assert files.read_json("results/metrics.json")["shapes"].keys() == {"S", "S_std"}
+    page = (tmp_path / "results/report.html").read_text()
+    assert "Selection on validation" in page
+    assert "nan" not in page
+    assert "Seen-unseen curve" not in page
+
+
 def test_photographs_that_are_not_there_are_said_to_be_missing(root):
     report.main()
     assert "no photograph" in (root / "results/report.html").read_text()
