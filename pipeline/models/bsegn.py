@@ -8,7 +8,7 @@ fixes the parts: GAN and VAE; a feature-to-semantic embedding module (FEM) that 
 generator, to tell real seen from fake unseen features; bidirectional contrastive and balance losses for it, whose
 improved embedding improves the generator in turn; a multilevel feature integration module (mFIM) taken from the
 cycle-consistency branch. How each is built is inferred from the methods it grows out of (f-VAEGAN-D2, CVPR 2019;
-TF-VAEGAN, ECCV 2020), and each inferred choice is a field of `Config`, `Cycle`, `Embedding` or `Widths`:
+TF-VAEGAN, ECCV 2020), and an inferred choice is a field of `Config`, `Cycle`, `Embedding` or `Widths`:
 
 - the layers' widths, the noise's width, how the VAE, GAN, cycle and FEM terms are weighted, all learning rates and
   betas, how many critic steps an iteration has (`critic_steps`), the weight of the gradient penalty;
@@ -19,6 +19,9 @@ TF-VAEGAN, ECCV 2020), and each inferred choice is a field of `Config`, `Cycle`,
 - mFIM as a concatenation of the image's features with the cycle branch's hidden layers and output (`levels`);
 - the number of synthesised features per unseen class, the standardisation of what the final classifier reads
   (`length`), and all of that classifier.
+
+Taken from those methods and fixed here: how many layers each network has, their activations and how weights begin, the
+form of the cycle loss, and that unseen classes are drawn uniformly.
 
 The semantics of unseen classes, not their images, take part in training.
 

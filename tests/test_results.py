@@ -1,0 +1,23 @@
+"""The tables of results/README.md are those of the rows that were measured."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import ablate
+
+RESULTS = Path(__file__).parents[1] / "results"
+MEASURED = sorted((RESULTS / "measured").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_a_table_says_what_its_rows_say(path):
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    head, rule, *rows = ablate.table(ablate.read(path))
+    start = page.index(f"{head}\n{rule}\n{rows[0]}\n")
+    shown = page[start:].split("\n\n")[0].splitlines()[2:]
+    assert shown == rows
+
+
+def test_there_are_rows():
+    assert len(MEASURED) > 4
