@@ -142,7 +142,7 @@ def test_experiments_can_be_compared(clone):
     assert "shapes.H" in clone.say(SHOW)
     rows = experiments(clone)
     name = next(row["Experiment"] for row in rows if row["model"] == "bsegn")
-    assert "shapes: bsegn -> hsva, 1 seeds in both (0)" in clone.say(COMPARE.replace("NAME-OF-AN-EXPERIMENT", name))
+    assert "shapes: bsegn -> hsva, 1 seed in both (0)" in clone.say(COMPARE.replace("NAME-OF-AN-EXPERIMENT", name))
     assert {row["model"] for row in rows} == {"hsva", "bsegn"}
     assert all(row["shapes.H"] for row in rows)
     assert "file://" in clone.say("dvc plots show")
