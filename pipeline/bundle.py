@@ -64,13 +64,19 @@ class Bundle:
     tensors: dict[str, torch.Tensor]
 
     def model(self, device, unseen=None):
-        """The model, for `unseen` U' x d_a semantics where given."""
+        """The model, for `unseen` U' x d_a semantics where given. Raises UserError where its tensors do not fit."""
         about, tensors = self.about, self.tensors
         unseen = tensors["unseen"] if unseen is None else unseen
         sizes = about.width, tensors["seen"].shape[1], len(about.seen), len(unseen)
         model = models.get(about.model).Model(*sizes, self.config)
         state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-        model.load_state_dict(state)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            path = self.weights.with_name("model.safetensors")
+            raise UserError(
+                f"{path}: does not fit bundle.json ({' '.join(str(error).split())[:200]}); export it again"
+            ) from None
         return model.to(device).eval()
 
 
@@ -194,29 +200,22 @@ def load(folder):
     if about.get("format") != FORMAT:
         raise UserError(f"{where}: format {about.get('format')!r}, this program reads {FORMAT}")
     config = about.pop("config", None)
-    about = params.build(About, about, f"{where}")
+    about = params.build(About, about, str(where))
     name = params.build(params.Model, about.model, f"{where}: model")
     config = params.build(models.get(name).Config, config, f"{where}: config")
     try:
         tensors = load_file(folder / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder / 'model.safetensors'}: not readable ({error}); export it again") from None
-    kept = Bundle(about, config, folder / "backbone.safetensors", tensors)
-    _check(kept, folder / "model.safetensors")
-    return kept
+    _check(tensors, config, folder / "model.safetensors")
+    return Bundle(about, config, folder / "backbone.safetensors", tensors)
 
 
-def _check(kept, path):
-    """Raise UserError unless the tensors, read from `path`, are those that prediction needs."""
+def _check(tensors, config, path):
+    """Raise UserError where one of the tensors that prediction needs, besides the model's, was not in `path`."""
     needed = {"seen", "unseen", "reading.weight", "reading.centre", "temperature"}
     needed |= {f"{head}.{part}" for head in ("gzsl", "czsl") for part in ("weight", "bias")}
-    if hasattr(kept.config, "classifier"):
+    if hasattr(config, "classifier"):
         needed |= {"inputs", "labels"}
-    if missing := needed - kept.tensors.keys():
+    if missing := needed - tensors.keys():
         raise UserError(f"{path}: lacks {first_of(missing)}; export it again")
-    try:
-        kept.model(torch.device("cpu"))
-    except RuntimeError as error:
-        raise UserError(
-            f"{path}: does not fit bundle.json ({' '.join(str(error).split())[:200]}); export it again"
-        ) from None

@@ -18,9 +18,10 @@ TABLE = "results/seeds.csv"
 
 def read(name):
     """{data set: (model, {figure: {seed: percent}})} of a revision or a file."""
-    where = name if Path(name).is_file() else f"{name}: {TABLE}"
+    is_file = Path(name).is_file()
+    where = name if is_file else f"{name}: {TABLE}"
     try:
-        text = Path(name).read_text(encoding="utf-8") if Path(name).is_file() else _of_revision(name)
+        text = Path(name).read_text(encoding="utf-8") if is_file else _of_revision(name)
     except UnicodeDecodeError:
         raise UserError(f"{where}: is not text; it should be a seeds.csv, which `dvc repro` writes") from None
     rows = csv.DictReader(io.StringIO(text))

@@ -4,11 +4,14 @@ import json
 import shutil
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline import bundle, data, export
 from pipeline.errors import UserError
 from tests.report import made_up
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module", params=["eszsl", "hsva"])
@@ -42,7 +45,7 @@ def test_a_wrong_bundle_is_named(folder, change, message):
     path = folder / "bundle.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(UserError, match=message):
-        bundle.load(folder)
+        bundle.load(folder).model(CPU)
 
 
 def test_each_tensor_that_is_missing_is_named(folder):
@@ -50,4 +53,4 @@ def test_each_tensor_that_is_missing_is_named(folder):
     for name in tensors:
         save_file({other: tensor for other, tensor in tensors.items() if other != name}, folder / "model.safetensors")
         with pytest.raises(UserError, match=rf"model\.safetensors: .*{name.removeprefix('model.')}.*; export it again"):
-            bundle.load(folder)
+            bundle.load(folder).model(CPU)
