@@ -13,10 +13,11 @@ all: $(ENV)/ready
 test: $(ENV)/ready
 	ruff check .
 	ruff format --check .
+	lint-imports --no-cache --no-logo
 	python -m pytest
 
 export: $(ENV)/ready
-	python -m pipeline.export
+	python -m pipeline.predict.export
 
 $(ENV)/ready: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
@@ -27,8 +28,8 @@ $(ENV)/ready: requirements.lock
 	@touch $@
 
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra dev \
-	  pyproject.toml --output-file requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
+	  --extra dev --extra cluster --extra search pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(ENV)

@@ -11,10 +11,9 @@ import json
 import torch
 from torch.nn import functional as F
 
-from benchmarks import roofline
-from pipeline import classifier
+from benchmarks import configs, roofline
 from pipeline.models import bsegn
-from pipeline.models.base import Problem
+from pipeline.models.base import Problem, classifier
 
 
 class PlainLoop:
@@ -194,40 +193,8 @@ def parts(trainer):
 
 def begin(precision, device, images, d_x, d_a, seen, unseen):
     """A trainer of the full-size networks on made-up data of CUB's sizes."""
-    widths = bsegn.Widths(encoder=4096, generator=4096, critic=4096, cycle1=4096, cycle2=2048, fem=2048)
-    fem = bsegn.Embedding(
-        training="online",
-        weight=0.01,
-        lr=1e-4,
-        temperature=0.05,
-        v2s=True,
-        s2v=True,
-        balance="domain_mean",
-        balance_weight=0.1,
-        centre=False,
-        shared=False,
-        frozen_epochs=1,
-    )
-    config = bsegn.Config(
-        epochs=300,
-        batch=64,
-        lr=1e-4,
-        beta1=0.5,
-        encoder_beta1=0.9,
-        gamma=10.0,
-        penalty=10.0,
-        critic_steps=5,
-        latent=None,
-        seen_latents="encoded",
-        levels=2,
-        synthetic=300,
-        length=10.0,
-        widths=widths,
-        cycle=bsegn.Cycle(weight=0.01, lr=1e-4),
-        fem=fem,
-        classifier=classifier.Config(gzsl_epochs=25, czsl_epochs=25, lr=1e-3, beta1=0.5, batch=64),
-        precision=precision,
-    )
+    # the cycle branch with both of its hidden layers
+    config = configs.config("bsegn", "cub", {"levels": 2, "precision": precision})
     generator = torch.Generator().manual_seed(0)
     semantics = F.normalize(torch.rand(seen + unseen, d_a, generator=generator), dim=1).to(device)
     labels = torch.randint(seen, (images,), generator=generator)

@@ -24,8 +24,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipeline import archives, backbone, features, images, machine
+from pipeline.common import machine
 from pipeline.datasets.base import Listing
+from pipeline.sources import archives
+from pipeline.vision import backbone, features, images
 
 DISTINCT = 32
 

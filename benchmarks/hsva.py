@@ -14,51 +14,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks import roofline
-from pipeline import classifier
+from benchmarks import configs, roofline
 from pipeline.models import hsva
-from pipeline.models.base import Problem
+from pipeline.models.base import Problem, classifier
 
-CONFIG = hsva.Config(
-    epochs=500,
-    batch=50,
-    precision="float32",
-    networks=hsva.Networks(
-        hidden=4096,
-        aligned=2048,
-        common=2048,
-        latent=64,
-        decoder=4096,
-        task=512,
-        slope=0.2,
-        gain=0.5,
-        norm_deviation=0.02,
-    ),
-    lr=0.00015,
-    task_lr=0.001,
-    beta1=0.9,
-    beta2=0.999,
-    amsgrad=True,
-    sad=True,
-    wasserstein=True,
-    icoral=True,
-    discrepancy="swd",
-    projections=128,
-    adaptation_steps=2,
-    beta=hsva.Ramp(0, 90, 0.25),
-    gamma_c=hsva.Ramp(21, 75, 2.37),
-    lambda_d=hsva.Ramp(0, 25, 8.0),
-    reparameterization="released",
-    latents="standardised",
-    seen_samples=200,
-    unseen_samples=400,
-    czsl_samples=400,
-    classifier=classifier.Config(gzsl_epochs=23, czsl_epochs=22, lr=0.001, beta1=0.5, batch=32),
-)
+CONFIG = configs.config("hsva", "cub")
 
 
 class PlainLoop:
-    """The steps of the method one by one, beginning with the weights of a `hsva.Trainer`.
+    """The steps of the method one by one, beginning with the weights of a `hsva.trainer.Trainer`.
 
     It takes the trainer's random numbers, so that both can be compared; everything else is its own. It knows the
     method's default switches alone.
@@ -92,7 +56,7 @@ class PlainLoop:
                 net.to(device)
 
     def minibatch(self, draws, weights):
-        """One minibatch with loss weights (beta, gamma_c, lambda_d); its loss terms in the order of `Trainer.terms`."""
+        """One minibatch with loss weights (beta, gamma_c, lambda_d); its loss terms in the order of the trainer's."""
         beta, gamma_c, lambda_d = weights
         labels = torch.tensor([self.positions[self.labels[row]] for row in draws.rows.tolist()])
         labels = labels.to(self.features.device)

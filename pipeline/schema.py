@@ -1,13 +1,17 @@
 """All sections of params.yaml and what each must hold, to check the whole file before anything long begins."""
 
-from pipeline import backbone, datasets, features, finetune, machine, models, params, protocol
-from pipeline.errors import UserError
+from pipeline.common import machine, params
+from pipeline.common.errors import UserError
+from pipeline.datasets.base import registry as datasets
+from pipeline.models.base import registry as models
+from pipeline.protocol import evaluation, selection
+from pipeline.vision import backbone, features, finetune
 
 GLOBAL = {
     "backbone": backbone.Config,
     "features": features.Config,
-    "selection": protocol.Selection,
-    "evaluation": protocol.Evaluation,
+    "selection": selection.Selection,
+    "evaluation": evaluation.Evaluation,
     "run": machine.Run,
 }
 

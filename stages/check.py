@@ -1,8 +1,9 @@
 """Check all of params.yaml before anything long begins."""
 
-from pipeline import files, params, schema
-from pipeline.errors import one_line
-from pipeline.record import recorded
+from pipeline import schema
+from pipeline.common import files, params
+from pipeline.common.errors import one_line
+from pipeline.common.record import recorded
 
 
 @one_line

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from pipeline import arguments, datasets, download, params
-from pipeline.errors import one_line
-from pipeline.record import recorded
+from pipeline.common import arguments, params
+from pipeline.common.errors import one_line
+from pipeline.common.record import recorded
+from pipeline.datasets.base import registry as datasets
+from pipeline.sources import download
 
 
 @one_line

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from pipeline import archives, arguments, backbone, datasets, features, files, machine, params
-from pipeline.errors import one_line
-from pipeline.record import recorded
+from pipeline.common import arguments, files, machine, params
+from pipeline.common.errors import one_line
+from pipeline.common.record import recorded
+from pipeline.datasets.base import registry as datasets
+from pipeline.sources import archives
+from pipeline.vision import backbone, features
 
 
 @one_line

@@ -4,9 +4,12 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from pipeline import archives, arguments, backbone, files, finetune, index, machine, params, training
-from pipeline.errors import one_line
-from pipeline.record import recorded
+from pipeline.common import arguments, files, machine, params, training
+from pipeline.common.errors import one_line
+from pipeline.common.record import recorded
+from pipeline.datasets import index
+from pipeline.sources import archives
+from pipeline.vision import backbone, finetune
 
 
 @one_line

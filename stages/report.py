@@ -3,9 +3,9 @@
 from itertools import chain
 from pathlib import Path
 
-from pipeline import files, params
-from pipeline.errors import one_line
-from pipeline.record import recorded
+from pipeline.common import files, params
+from pipeline.common.errors import one_line
+from pipeline.common.record import recorded
 from pipeline.report import aggregate, contents, page
 
 

@@ -1,10 +1,9 @@
 """Choose the epochs of one data set and seed on its validation classes."""
 
-from pathlib import Path
-
-from pipeline import arguments, data, files, machine, models, params, protocol, training
-from pipeline.errors import one_line
-from pipeline.record import recorded
+from pipeline.common import arguments, files, machine, params
+from pipeline.common.errors import one_line
+from pipeline.common.record import recorded
+from pipeline.protocol import selection, setting
 
 
 @one_line
@@ -12,26 +11,18 @@ from pipeline.record import recorded
 def main():
     args = arguments.parse(__doc__, "dataset", "seed")
     given = params.load()
-    model, module, config = models.configured(given, args.dataset)
-    selection = given.section("selection", protocol.Selection)
-    run = given.section("run", machine.Run)
+    how = given.section("selection", selection.Selection)
+    our = setting.read(given, args.dataset, args.seed)
 
-    device = machine.start(run)
-    benchmark = data.load(f"data/{args.dataset}")
-    label = f"select {model}, {args.dataset}, seed {args.seed}"
-    print(f"{label}: on {machine.describe(device)}", flush=True)
-    kept = Path(f"checkpoints/{args.dataset}-{args.seed}")
-    key = [model, config, selection, args.seed, data.fingerprint(benchmark), device.type]
-
-    def checkpoint(fold):
-        return training.Checkpoint(kept / f"select-{fold}.pt", key, run.checkpoint_minutes)
-
-    chosen, rows = protocol.select(benchmark, module, config, selection, args.seed, device, label, checkpoint)
-    out = Path(f"runs/{args.dataset}/{args.seed}")
-    files.write_csv(out / "selection.csv", rows)
-    files.write_json(out / "selected.json", {"model": model} | chosen)
-    for fold in range(selection.folds):
-        checkpoint(fold).remove()
+    label = our.label("select")
+    print(f"{label}: on {machine.describe(our.device)}", flush=True)
+    checkpoints = [our.checkpoint(f"select-{fold}", how) for fold in range(how.folds)]
+    what = our.benchmark, our.module, our.config, how, our.seed, our.device
+    chosen, rows = selection.select(*what, label, checkpoints)
+    files.write_csv(our.out / "selection.csv", rows)
+    files.write_json(our.out / "selected.json", {"model": our.model} | chosen)
+    for checkpoint in checkpoints:
+        checkpoint.remove()
     print(f"{label}: epoch {chosen['epoch']}, where H on validation is {chosen['validation']['H']:.1f}", flush=True)
 
 

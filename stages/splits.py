@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from pipeline import arguments, datasets, index, params, splits
-from pipeline.errors import one_line
-from pipeline.record import recorded
+from pipeline.common import arguments, params
+from pipeline.common.errors import one_line
+from pipeline.common.record import recorded
+from pipeline.datasets import index, splits
+from pipeline.datasets.base import registry as datasets
 
 
 @one_line

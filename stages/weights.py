@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pipeline import arguments, backbone, params, weights
-from pipeline.errors import one_line
-from pipeline.record import recorded
+from pipeline.common import arguments, params
+from pipeline.common.errors import one_line
+from pipeline.common.record import recorded
+from pipeline.vision import backbone, weights
 
 
 @one_line

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.data import Benchmark
+from pipeline.protocol.tasks import Benchmark
 
 
 def benchmark(seen=20, unseen=4, width=24, attributes=6, images=20, noise=0.2, seed=0):

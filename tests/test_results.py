@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import ablate
+from pipeline.study import ablate
 
 RESULTS = Path(__file__).parents[1] / "results"
 MEASURED = sorted((RESULTS / "measured").glob("*.jsonl"))

@@ -17,15 +17,18 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from PIL import Image
 
-from pipeline import ablate, params, schema
+from pipeline import schema
+from pipeline.common import params
+from pipeline.study import __main__ as study
+from pipeline.study import ablate
 from tests import readme
 from tests.walk import SMALL, Clone, ran
 
 BIRDS = "dvc exp run -S 'datasets=[folder]' -S 'folder.sources.images.url=[/home/me/birds]'"
 LAUNCHED = 'LAUNCH="torchrun --nproc-per-node 4 --no-python" dvc repro'
 SHOW = "dvc exp show --only-changed --drop '.*(_std|_cal)'"
-COMPARE = "python -m pipeline.compare NAME-OF-AN-EXPERIMENT"
-ABLATE = "python -m pipeline.ablate hsva shapes --seeds 0 --only 'as configured' 'without W'"
+COMPARE = "python -m pipeline.study compare NAME-OF-AN-EXPERIMENT"
+ABLATE = "python -m pipeline.study ablate hsva shapes --seeds 0 --only 'as configured' 'without W'"
 AGAIN = "dvc repro --force --single-item download@folder && dvc repro"
 # run in this order by the tests below, each as it stands or with what is said there
 WALKED = {
@@ -62,7 +65,7 @@ def clone(tmp_path_factory):
 
 def test_every_command_of_the_readmes_is_run():
     assert {*WALKED, *BY_CI} <= set(readme.commands())
-    assert all(re.match(r"dvc exp run\b|python -m pipeline.ablate\b|[A-Z]+=\(", command) for command in CHECKED)
+    assert all(re.match(r"dvc exp run\b|python -m pipeline.study ablate\b|[A-Z]+=\(", command) for command in CHECKED)
 
 
 def metrics(clone):
@@ -98,6 +101,19 @@ def test_a_second_time_there_is_nothing_to_do(clone):
     output = clone.run("dvc", "repro")
     assert ran(output) == set()
     assert "Data and pipelines are up to date." in output
+
+
+@slow
+def test_a_better_message_reruns_nothing_and_other_decoding_what_follows_from_it(clone):
+    for path in (clone.folder / "pipeline/common").glob("*.py"):
+        path.write_text(f"{path.read_text()}# edited\n")
+    assert ran(clone.run("dvc", "repro")) == set()
+    images = clone.folder / "pipeline/vision/images.py"
+    images.write_text(f"{images.read_text()}# edited\n")
+    changed = ran(clone.run("dvc", "repro", "--dry"))
+    assert {"features@shapes", "select@shapes-0", "train@shapes-0", "evaluate@shapes-0", "report"} <= changed
+    assert not {"semantics@shapes", "splits@shapes", "download@shapes"} & changed
+    clone.run("git", "checkout", "pipeline")
 
 
 @slow
@@ -195,7 +211,7 @@ def test_a_variant_is_compared_with_what_is_configured(clone):
 
 @slow
 def test_a_run_is_exported(clone):
-    clone.run("python", "-m", "pipeline.export")
+    clone.run("python", "-m", "pipeline.predict.export")
     exported = next((clone.folder / "export").glob("**/bundle.json")).parent
     assert "photo.jpg" in clone.run("python", "-m", "pipeline.predict", "--model", str(exported), "photo.jpg")
 
@@ -244,9 +260,8 @@ def test_params_of_what_takes_hours_are_sound(command, tmp_path):
 
 
 @pytest.mark.parametrize("command", [command for command in CHECKED if command.startswith("python")])
-def test_variants_of_what_takes_hours_are_sound(command, monkeypatch):
-    monkeypatch.setattr(sys, "argv", said(command)[1:])
-    args = ablate.arguments()
+def test_variants_of_what_takes_hours_are_sound(command):
+    args = study.parse(said(command)[3:])
     given = params.load(readme.ROOT / "params.yaml")
     for variant in args.only or ablate.VARIANTS[args.model]:
         ablate.configured(given, args.model, args.dataset, *args.set, ablate.VARIANTS[args.model][variant])

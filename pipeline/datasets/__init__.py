@@ -1,11 +1,5 @@
-"""The data sets, by the name that params.yaml gives them.
+"""The data sets, a module each, what they share in `base`, and what is built of them: index, semantics, splits.
 
-A new one is a module here, its name in `pipeline.params.DATASETS`, and a section of params.yaml.
+A new one is a module here, its name in `pipeline.common.params.DATASETS`, and a section of params.yaml. May import
+`sources` and `common`.
 """
-
-import importlib
-
-
-def get(name):
-    """The module of a data set; what it holds is in `pipeline.datasets.base`."""
-    return importlib.import_module(f"pipeline.datasets.{name}")

@@ -11,10 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline import archives
-from pipeline.datasets import xlsa17
-from pipeline.datasets.base import Holdout, Listing, Semantics, Source, normalised
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.datasets.base import Holdout, Listing, Semantics, Source, normalised, xlsa17
+from pipeline.sources import archives
 
 LISTS = ("apascal_train.txt", "apascal_test.txt", "ayahoo_test.txt")
 PASCAL, YAHOO = "VOCdevkit/VOC2008/JPEGImages", "ayahoo_test_images"

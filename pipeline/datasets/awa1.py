@@ -6,8 +6,7 @@ Its images are not distributed: it works with `features.source: published` alone
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.datasets import awa, xlsa17
-from pipeline.datasets.base import Holdout, Listing, Source
+from pipeline.datasets.base import Holdout, Listing, Source, awa, xlsa17
 
 SEMANTICS = Literal["attributes", "published"]
 

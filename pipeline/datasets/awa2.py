@@ -6,10 +6,9 @@ Rows are sorted by path; a class is a folder of JPEGImages.
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline import archives
-from pipeline.datasets import awa, xlsa17
-from pipeline.datasets.base import Holdout, Listing, Source
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.datasets.base import Holdout, Listing, Source, awa, xlsa17
+from pipeline.sources import archives
 
 SEMANTICS = Literal["attributes", "published"]
 

@@ -22,10 +22,11 @@ from typing import Annotated, Literal
 import numpy as np
 from tqdm import tqdm
 
-from pipeline import archives, files
+from pipeline.common.errors import UserError, first_of
+from pipeline.common.params import AtLeastOne, Range
 from pipeline.datasets.base import Holdout, Listing, Semantics, Source, Splits, normalised
-from pipeline.errors import UserError, first_of
-from pipeline.params import AtLeastOne, Range
+from pipeline.datasets.base.table import plain, read_table
+from pipeline.sources import archives
 
 SEMANTICS = Literal["attributes"]
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
@@ -136,7 +137,7 @@ def table(raw):
     where = f"{TABLE} (as copied into {raw})"
     data = archives.extract(raw, "classes", TABLE)
     data = archives.need(raw, "images", TABLE) if data is None else data
-    header, lines = files.read_table(data, where)
+    header, lines = read_table(data, where)
     if len(lines) < 2 or len(header) < 2:
         raise UserError(f"{where}: should have a header, at least two classes and at least one attribute")
     for number, cells in lines:
@@ -160,7 +161,7 @@ def _listing(raw, given):
     ids = {name: i for i, name in enumerate(given.names)}
     rows, strays, others = [], Counter(), Counter()
     for member in archives.opened(path).names:
-        parts = [files.plain(part) for part in member.replace("\\", "/").split("/")]
+        parts = [plain(part) for part in member.replace("\\", "/").split("/")]
         if "images" not in parts[:-2] or parts[-1].startswith(".") or "__MACOSX" in parts:
             continue
         # from the end: the whole may lie in a folder that is called images too

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline import files
+from pipeline.common import files
+from pipeline.common.errors import UserError
+from pipeline.common.params import AtLeastOne, Range
 from pipeline.datasets.base import Holdout, Listing, Semantics, Splits, normalised
-from pipeline.errors import UserError
-from pipeline.params import AtLeastOne, Range
 
 OUTLINES = {
     "circle": [(np.cos(t), np.sin(t)) for t in np.linspace(0, 2 * np.pi, 40, endpoint=False)],

@@ -9,10 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline import archives
-from pipeline.datasets import xlsa17
-from pipeline.datasets.base import Holdout, Listing, Semantics, Source, normalised
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
+from pipeline.datasets.base import Holdout, Listing, Semantics, Source, normalised, xlsa17
+from pipeline.sources import archives
 
 SEMANTICS = Literal["attributes", "published"]
 

@@ -1,20 +1,5 @@
-"""The models, by the name that params.yaml gives them.
+"""The models, a package each, and in `base` what all of them are built of.
 
-A new one is a module here, its name in `pipeline.params.MODELS`, and a section of params.yaml.
+A new one is a package here, its name in `pipeline.common.params.MODELS`, and a section of params.yaml. May import
+`common`.
 """
-
-import importlib
-
-from pipeline import params
-
-
-def get(name):
-    """The module of a model; it offers `Config` and `Model` (see `pipeline.models.base`)."""
-    return importlib.import_module(f"pipeline.models.{name}")
-
-
-def configured(given, dataset):
-    """The model that a `Params` chooses: its name, its module, and its `Config` for a data set."""
-    name = given.section("model", params.Model)
-    module = get(name)
-    return name, module, given.layered(f"{name}.common", f"{name}.{dataset}", module.Config)

@@ -1,1 +1,4 @@
-"""The report: figures over seeds, the page that shows them, and CSVs for `dvc plots`."""
+"""The page of results and its figures, drawn without a network.
+
+May import `protocol`, `vision` and what they may.
+"""

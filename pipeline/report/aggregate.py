@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import files
-from pipeline.errors import UserError
-from pipeline.protocol import FIGURES
+from pipeline.common import files
+from pipeline.common.errors import UserError
+from pipeline.protocol.metrics import FIGURES
 from pipeline.report.statistics import spread
 
 CALIBRATED = ("U_cal", "S_cal", "H_cal")

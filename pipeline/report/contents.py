@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from pipeline import data, files, trained
+from pipeline.common import files
+from pipeline.protocol import tasks, trained
 from pipeline.report import aggregate, embedding, photographs, provenance
 
 
@@ -16,7 +17,7 @@ class Shown:
     name: str
     model: str
     runs: list[aggregate.Run]
-    benchmark: data.Benchmark
+    benchmark: tasks.Benchmark
     map: embedding.Map
     best: list[photographs.Judged]
     worst: list[photographs.Judged]
@@ -29,8 +30,8 @@ class Shown:
 def gather(name, runs):
     """A `Shown` of the data set `name`. Map and photographs are of the first seed."""
     folder, first = Path("data") / name, runs[0]
-    benchmark = data.load(folder)
-    task = data.test_task(benchmark, torch.device("cpu"))
+    benchmark = tasks.load(folder)
+    task = tasks.test_task(benchmark, torch.device("cpu"))
     kept = trained.read(first.folder / "model.safetensors")
     model, *_ = kept.restore(task)
     order = [row["class_name"] for row in sorted(first.per_class, key=lambda row: -float(row["gzsl"]))]

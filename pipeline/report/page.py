@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from pipeline import files
-from pipeline.protocol import FIGURES
+from pipeline.common import files
+from pipeline.protocol.metrics import FIGURES
 from pipeline.report import provenance, sections
 from pipeline.report.statistics import spread
 

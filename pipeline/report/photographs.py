@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pipeline import archives, images, index
+from pipeline.datasets import index
+from pipeline.sources import archives
+from pipeline.vision import images
 
 SIDE = 144
 

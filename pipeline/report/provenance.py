@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from pipeline import files, record
+from pipeline.common import files, record
 
 PACKAGES = ("torch", "timm", "numpy", "dvc")
 

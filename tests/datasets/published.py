@@ -15,8 +15,8 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from pipeline import download, splits
-from pipeline.datasets import base
+from pipeline.datasets import base, splits
+from pipeline.sources import download
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 PARTS = {"trainval": "trainval_loc", "test_seen": "test_seen_loc", "test_unseen": "test_unseen_loc"}

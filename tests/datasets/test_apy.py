@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from pipeline.common.errors import UserError
 from pipeline.datasets import apy
-from pipeline.errors import UserError
 from tests.datasets import published
 
 # the lengths of the three lists

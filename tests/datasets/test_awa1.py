@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from pipeline.common.errors import UserError
 from pipeline.datasets import awa1
-from pipeline.errors import UserError
 from tests.datasets import published
 from tests.datasets.test_awa2 import base_zip
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from pipeline import archives
 from pipeline.datasets import cub
+from pipeline.sources import archives
 from tests.datasets import published
 
 

@@ -7,9 +7,9 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from pipeline import archives
+from pipeline.common.errors import UserError
 from pipeline.datasets import flo
-from pipeline.errors import UserError
+from pipeline.sources import archives
 from tests.datasets import published
 
 FILES = {

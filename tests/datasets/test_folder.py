@@ -7,10 +7,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from pipeline import archives, download, semantics, splits
-from pipeline.datasets import folder
+from pipeline.common.errors import UserError
+from pipeline.datasets import folder, semantics, splits
 from pipeline.datasets.base import Source
-from pipeline.errors import UserError
+from pipeline.sources import archives, download
 
 CONFIG = folder.SplitConfig(val_seen=0.25, seed=0, unseen=0.3, test_seen=0.2, val_unseen=0.3, folds=1)
 BIRDS = ["Barn Owl", "Ökologischer Zaunkönig", "鷹", "gull", "wren's", "crow", "tit", "swift", "kite", "emu"]

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import archives, files, semantics, splits
-from pipeline.datasets import shapes
-from pipeline.errors import UserError
+from pipeline.common import files
+from pipeline.common.errors import UserError
+from pipeline.datasets import semantics, shapes, splits
+from pipeline.sources import archives
 
 SOURCES = shapes.Sources(version=1, seed=0, seen=14, unseen=6, images_per_class=8, test_share=0.25, size=32)
 CONFIG = shapes.SplitConfig(val_seen=0.2, seed=0, folds=3, unseen=3)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline import archives
+from pipeline.common.errors import UserError
 from pipeline.datasets import sun
-from pipeline.errors import UserError
+from pipeline.sources import archives
 from tests.datasets import published
 
 

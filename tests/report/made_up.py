@@ -11,20 +11,12 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from pipeline import (
-    archives,
-    backbone,
-    data,
-    evaluation,
-    features,
-    files,
-    images,
-    index,
-    metrics,
-    models,
-    params,
-    protocol,
-)
+from pipeline.common import files, params
+from pipeline.datasets import index
+from pipeline.models.base import registry as models
+from pipeline.protocol import evaluation, metrics, scoring, selection, tasks, trained
+from pipeline.sources import archives
+from pipeline.vision import backbone, features, images
 
 ESZSL = {"gammas": [-1, 1], "lambdas": [-1, 1], "wrong": -1, "scale": "minmax"}
 CLASSES, SEEN, D_X, D_A, IMAGES = 9, 6, 16, 5, 12
@@ -124,21 +116,19 @@ def run(folder, benchmark, model="eszsl", config=None, seed=0, oracle=True):
     """Select, train and evaluate as the stages do, into `folder`."""
     module = models.get(model)
     config = config or params.build(module.Config, ESZSL, model)
-    selection = protocol.Selection(folds=1, checks=2)
-    chosen, rows = protocol.select(
-        benchmark, module, config, selection, seed, torch.device("cpu"), "t", lambda fold: None
-    )
+    how = selection.Selection(folds=1, checks=2)
+    chosen, rows = selection.select(benchmark, module, config, how, seed, torch.device("cpu"), "t")
     files.write_csv(folder / "selection.csv", rows)
     files.write_json(folder / "selected.json", {"model": model} | chosen)
-    task = data.test_task(benchmark, torch.device("cpu"))
-    tensors, history = protocol.train(task, module, config, chosen, seed, "t")
+    task = tasks.test_task(benchmark, torch.device("cpu"))
+    tensors, history = trained.train(task, module, config, chosen, seed, "t")
     files.write_csv(folder / "history.csv", history)
     metadata = {"model": model, "config": json.dumps(dataclasses.asdict(config))}
     save_file(tensors, folder / "model.safetensors", metadata)
-    scores = protocol.scores(task, *protocol.restore(task, module, config, tensors))
+    scores = scoring.scores(task, *trained.restore(task, module, config, tensors))
     figures = metrics.summary(*scores, task.labels, task.seen_mask, chosen["constant"])
     if oracle:
-        figures["oracle"] = protocol.oracle(task, module, config, 2, seed, "t")
+        figures["oracle"] = evaluation.oracle(task, module, config, 2, seed, "t")
     evaluation.write(folder, benchmark, task, *scores, {"model": model} | figures)
 
 
@@ -149,7 +139,7 @@ def project(root, seeds=(0, 1), unseen_photographs=True):
     dataset(root / "data/shapes")
     if not unseen_photographs:
         _without_unseen_photographs(root / "data/shapes")
-    benchmark = data.load(root / "data/shapes")
+    benchmark = tasks.load(root / "data/shapes")
     for seed in seeds:
         run(root / f"runs/shapes/{seed}", benchmark, seed=seed, oracle=unseen_photographs)
 

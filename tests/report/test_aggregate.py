@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.common.errors import UserError
 from pipeline.report import aggregate
 from tests.report import made_up
 

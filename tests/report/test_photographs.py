@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import data, files
+from pipeline.common import files
+from pipeline.protocol import tasks
 from pipeline.report import aggregate, embedding, photographs
 from tests.report import made_up
 
@@ -15,7 +16,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
     made_up.dataset(root / "data/shapes")
     made_up.photographs(root)
-    made_up.run(root / "runs/shapes/0", data.load(root / "data/shapes"))
+    made_up.run(root / "runs/shapes/0", tasks.load(root / "data/shapes"))
     return root
 
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 import yaml
 
-from pipeline import backbone, files
+from pipeline.common import files
 from pipeline.datasets import shapes
-from pipeline.index import Index, write
+from pipeline.datasets.index import Index, write
+from pipeline.vision import backbone
 from stages import features, finetune, weights
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline import files, index
+from pipeline.common import files
+from pipeline.datasets import index
 from stages import download, semantics, splits
 
 CLASSES = ["barn owl", "wren", "crow", "gull", "tit", "swift", "kite", "emu"]

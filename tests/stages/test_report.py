@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from pipeline import files
+from pipeline.common import files
 from stages import report
 from tests.report import made_up
 

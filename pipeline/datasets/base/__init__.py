@@ -1,0 +1,95 @@
+"""What every data set's module gives: its images, semantics and splits, all in the published order.
+
+A module of this folder holds
+
+    Sources          dataclass of `Source`, the schema of <data set>.sources; a field's name is the file's role
+    SEMANTICS        the schema of <data set>.semantics, a `Literal` of the choices
+    SplitConfig      dataclass, the schema of <data set>.splits
+
+    listing(raw)             -> Listing
+    semantics(raw, choice)   -> Semantics
+    splits(raw, config)      -> Splits       config: a `SplitConfig`
+    published(raw)           -> N x d_x float32 published features; only where there are some
+    make(raw, sources)       draws its raw files itself; only where nothing is fetched
+
+`raw` is the folder that the download stage fills: each source under its role and the published ending, so that
+`images: 102flowers.tgz` becomes `images.tar` (a .tgz cannot be read at random and is made a .tar) and
+`labels: imagelabels.mat` becomes `labels.mat`.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+
+from pipeline.common.params import Range
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images, one a row, in published row order.
+
+    images: "<archive in raw>/<member>", such as "images.tar/jpg/image_00001.jpg"; "" where it is not distributed
+    labels: N int64, rows of `class_names`
+    class_names: C names in the published class order
+    boxes: N x 4 (left, top, right, bottom) pixels where a row is a part of its image, else None
+    """
+
+    images: list[str]
+    labels: np.ndarray
+    class_names: list[str]
+    boxes: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Semantics:
+    """Class semantics: `attributes` C x d_a float64, rows of length one; names of classes and, if any, columns."""
+
+    attributes: np.ndarray
+    class_names: list[str]
+    attribute_names: list[str]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The proposed split.
+
+    split: N strings, trainval, test_seen or test_unseen
+    folds: for each validation fold, the ids of the seen classes that act as unseen in it
+    """
+
+    split: np.ndarray
+    folds: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published file.
+
+    url: where it is to be had, in order of preference; a path on this machine and file:// are urls too, and a
+        folder is packed into a .tar
+    file: its name in the archive store, by default the last part of the first url
+    sha256, md5: its checksum, where one is known
+    needed: always, or only where `features.source` says images or published, or `semantics` says sentences
+    """
+
+    url: list[str] | str
+    file: str | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    needed: Literal["always", "images", "published", "sentences"] = "always"
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """`val_seen`: the share of each seen class's trainval images that is held out in validation, and its seed."""
+
+    val_seen: Annotated[float, Range(above=0, below=1)]
+    seed: Annotated[int, Range(least=0)]
+
+
+def normalised(rows):
+    """Rows divided by their Euclidean length (C x d_a, float64); a row of zeros stays, for the check to name."""
+    rows = np.asarray(rows, dtype=np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(lengths > 0, lengths, 1)

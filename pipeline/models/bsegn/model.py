@@ -1,0 +1,80 @@
+"""BSeGN after training: the synthesis of unseen features, and mFIM, which the final classifier reads."""
+
+import math
+
+import torch
+from torch import nn
+
+from pipeline.models.base import classifier
+from pipeline.models.base.scaling import MinMax
+from pipeline.models.bsegn.networks import Embedder, Generator
+from pipeline.models.bsegn.trainer import Trainer
+
+
+class Model(nn.Module):
+    """What is needed after training: the scale of features, the generator, and the cycle branch that mFIM reads."""
+
+    def __init__(self, d_x, d_a, seen, unseen, config):
+        super().__init__()
+        self.config, self.seen, self.unseen = config, seen, unseen
+        self.latent = config.latent or d_a
+        self.scale = MinMax(d_x)
+        self.generator = Generator(d_x, d_a, self.latent, config.widths.generator)
+        hidden = (config.widths.cycle1,) if config.levels == 1 else (config.widths.cycle1, config.widths.cycle2)
+        self.cycle = Embedder(d_x, d_a, *hidden)
+        width = d_x + sum(hidden) + d_a if config.levels else d_x
+        # of mFIM, fitted by `fit_mfim`
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+
+    def trainer(self, problem, seed):
+        """Begin a training run on the problem's device (`pipeline.models.base`)."""
+        return Trainer(self, problem, seed)
+
+    @torch.no_grad()
+    def fit_mfim(self, features):
+        """Fit the mean and spread of mFIM, by which `expand` standardises, to N x d_x scaled features.
+
+        The cycle branch moves in training, so this is due after each epoch.
+        """
+        if not self.config.length:
+            return
+        # wide, so block by block
+        inputs, integrated = classifier.expanded(features, self._integrated)
+        blocks, n = inputs.split(classifier.BLOCK), len(inputs)
+        mean = sum(integrated(block).sum(0) for block in blocks) / n
+        deviation = (sum((integrated(block) - mean).square().sum(0) for block in blocks) / n).sqrt()
+        # a dimension that hardly varies is not blown up
+        floor = 1e-3 * deviation.mean().clamp_min(1e-6)
+        self.centre.copy_(mean)
+        self.spread.copy_(deviation.clamp_min(floor) * math.sqrt(len(mean)) / self.config.length)
+
+    @torch.no_grad()
+    def encode(self, features):
+        """N x d_x features -> the same, scaled; mFIM comes with `expand`, since it is wide."""
+        return self.scale(features)
+
+    @torch.no_grad()
+    def classifier_set(self, problem, seed, unseen_only=False):
+        """Real trainval features and `synthetic` per unseen class, scaled: M x d_x, and M labels.
+
+        `unseen_only` leaves the real ones out.
+        """
+        device = problem.features.device
+        generator = torch.Generator(device).manual_seed(seed)
+        real, count = 0 if unseen_only else len(problem.features), self.config.synthetic
+        inputs = problem.features.new_empty(real + self.unseen * count, problem.features.shape[1])
+        inputs[:real] = self.scale(problem.features[:real])
+        fakes = torch.arange(self.unseen, device=device).repeat_interleave(count)
+        for rows, classes in zip(inputs[real:].split(4096), fakes.split(4096), strict=True):
+            z = torch.randn(len(classes), self.latent, device=device, generator=generator)
+            rows.copy_(self.generator(z, problem.unseen[classes]))
+        return inputs, torch.cat([problem.labels[:real], self.seen + fakes])
+
+    @torch.no_grad()
+    def expand(self, inputs):
+        """mFIM(x) = [x; h1(x); h2(x); R(x)], as many hidden layers as `levels`, standardised: M x d_x -> M x K."""
+        return (self._integrated(inputs) - self.centre) / self.spread
+
+    def _integrated(self, inputs):
+        return torch.cat([inputs, *self.cycle.levels(inputs)], 1) if self.config.levels else inputs

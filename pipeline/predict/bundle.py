@@ -1,0 +1,222 @@
+"""All that prediction needs, gathered from a run or read back from an exported folder.
+
+A folder holds bundle.json, backbone.safetensors, model.safetensors and README.md. Beside weights and semantics it
+keeps what the classifier was trained on for seen classes, so that it can be trained anew when classes are added.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from pipeline.common import files, params
+from pipeline.common.errors import UserError, first_of
+from pipeline.models.base import Problem
+from pipeline.models.base import registry as models
+from pipeline.protocol import tasks, trained
+from pipeline.vision import backbone, features
+
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class About:
+    """bundle.json. S seen and U unseen classes, d_a attributes (or no names), the run and its figures.
+
+    network, extraction: of the backbone, as the sections `backbone` and `features` of params.yaml
+    gzsl_epoch, czsl_epoch: of the classifiers over all and over unseen classes; constant: for calibrated stacking
+    figures: percent, on the test images; width: d_x
+    """
+
+    format: int
+    model: str
+    dataset: str
+    seed: int
+    epoch: int
+    gzsl_epoch: int
+    czsl_epoch: int
+    constant: float
+    width: int
+    seen: list[str]
+    unseen: list[str]
+    attributes: list
+    figures: dict[str, float]
+    network: backbone.Config
+    extraction: features.Config
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """about; config: of the model; weights: path of the backbone's file; and tensors:
+
+    model.*            the model's state
+    gzsl.*, czsl.*     weight and bias of the linear heads over all and over unseen classes
+    seen, unseen       S x d_a and U x d_a semantics
+    inputs, labels     M x k and M: what the heads were trained on for seen classes; absent for a model without training
+    reading.*          weight d_a x k, centre k: attributes read off the space of the inputs (see `reading`)
+    temperature        by which scores are divided before a softmax
+    """
+
+    about: About
+    config: object
+    weights: Path
+    tensors: dict[str, torch.Tensor]
+
+    def model(self, device, unseen=None):
+        """The model, for `unseen` U' x d_a semantics where given. Raises UserError where its tensors do not fit."""
+        about, tensors = self.about, self.tensors
+        unseen = tensors["unseen"] if unseen is None else unseen
+        sizes = about.width, tensors["seen"].shape[1], len(about.seen), len(unseen)
+        model = models.get(about.model).Model(*sizes, self.config)
+        state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            path = self.weights.with_name("model.safetensors")
+            raise UserError(
+                f"{path}: does not fit bundle.json ({' '.join(str(error).split())[:200]}); export it again"
+            ) from None
+        return model.to(device).eval()
+
+
+def of_run(dataset, seed):
+    """The `Bundle` of runs/<dataset>/<seed>/, in the folder that holds params.yaml."""
+    given = params.load()
+    network, extraction = backbone.config(given, dataset), given.section("features", features.Config)
+    if extraction.source == "published":
+        raise UserError(
+            f"params.yaml: features.source: {dataset} was learned on published features, and no backbone here makes"
+            " them of a photograph; a run with features.source=images predicts"
+        )
+    folder, run = Path(f"data/{dataset}"), Path(f"runs/{dataset}/{seed}")
+    kept = trained.read(run / "model.safetensors")
+    benchmark = tasks.load(folder)
+    task = tasks.test_task(benchmark, torch.device("cpu"))
+    model, *_ = kept.restore(task)
+    chosen, metrics = files.read_json(run / "selected.json"), files.read_json(run / "metrics.json")
+    about = About(
+        format=FORMAT,
+        model=kept.name,
+        dataset=dataset,
+        seed=seed,
+        epoch=chosen["epoch"],
+        gzsl_epoch=chosen["gzsl_epoch"],
+        czsl_epoch=chosen["czsl_epoch"],
+        constant=chosen["constant"],
+        width=benchmark.features.shape[1],
+        seen=[benchmark.class_names[i] for i in task.seen],
+        unseen=[benchmark.class_names[i] for i in task.unseen],
+        attributes=[str(name) for name in files.read_npz(folder / "semantics.npz")["attribute_names"]],
+        figures={name: value for name, value in metrics.items() if isinstance(value, float)},
+        # where its weights lay on this machine is nobody's business
+        network=dataclasses.replace(network, weights="backbone.safetensors"),
+        extraction=extraction,
+    )
+    tensors = (
+        kept.tensors | {"seen": task.problem.seen, "unseen": task.problem.unseen} | learned(model, task.problem, seed)
+    )
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return Bundle(about, kept.config, folder / "backbone.safetensors", tensors)
+
+
+@torch.no_grad()
+def learned(model, problem, seed):
+    """The tensors inputs, labels and reading.* of a `Bundle`."""
+    made = model.classifier_set(problem, seed)
+    if made is None:
+        # what such a model encodes are attributes already
+        size = problem.seen.shape[1]
+        fitted = temperature(model.encode(problem.features) @ problem.seen.T, problem.labels)
+        return {"reading.weight": torch.eye(size), "reading.centre": torch.zeros(size), "temperature": fitted}
+    inputs, labels = made
+    semantics = torch.cat([problem.seen, problem.unseen])
+    of_seen = labels < len(problem.seen)
+    weight, centre = reading(inputs, semantics[labels])
+    return {
+        "inputs": inputs[of_seen].half(),
+        "labels": labels[of_seen],
+        "reading.weight": weight,
+        "reading.centre": centre,
+        "temperature": torch.ones(()),
+    }
+
+
+def temperature(scores, labels):
+    """The one of some temperatures that makes N x C scores likeliest to name N labels: scores that were not trained as
+    logits tell classes apart without being far apart."""
+    tried = torch.logspace(-4, 1, 101)
+    return min(tried, key=lambda one: torch.nn.functional.cross_entropy(scores / one, labels).item())
+
+
+def reading(inputs, semantics):
+    """Ridge regression of M x d_a semantics on M x k inputs: (d_a x k weight, k centre).
+
+    weight (x - centre) estimates by how much an image's attributes differ from the average.
+    """
+    centre = inputs.mean(0)
+    x, a = (inputs - centre).double(), (semantics - semantics.mean(0)).double()
+    gram = x.T @ x
+    gram.diagonal().add_(0.01 * gram.diagonal().mean() + 1e-12)
+    return torch.linalg.solve(gram, x.T @ a).T.float().contiguous(), centre
+
+
+@torch.no_grad()
+def synthesised(bundle, model, unseen, seed):
+    """M x k inputs and M labels S..S+U'-1 that the model makes of U' x d_a semantics; None where it makes none.
+
+    The model is given one blank image: what it makes of unseen classes does not depend on those of seen ones.
+    """
+    tensors, device = bundle.tensors, unseen.device
+    blank = torch.zeros(1, bundle.about.width, device=device)
+    problem = Problem(blank, torch.zeros(1, dtype=torch.int64, device=device), tensors["seen"].to(device), unseen)
+    made = model.classifier_set(problem, seed)
+    if made is None:
+        return None
+    inputs, labels = made
+    return inputs[labels >= len(tensors["seen"])], labels[labels >= len(tensors["seen"])]
+
+
+def save(bundle, folder):
+    """Write a `Bundle` into `folder`, all but its README.md."""
+    folder = Path(folder)
+    state, metadata = backbone.read_weights(bundle.weights)
+    backbone.write_safetensors(folder / "backbone.safetensors", state, metadata)
+    backbone.write_safetensors(folder / "model.safetensors", bundle.tensors, {"model": bundle.about.model})
+    about = dataclasses.asdict(bundle.about) | {"config": dataclasses.asdict(bundle.config)}
+    files.write_json(folder / "bundle.json", about)
+
+
+def load(folder):
+    """Read an exported folder. Raises UserError where it is not one."""
+    folder = Path(folder)
+    if not (folder / "bundle.json").is_file():
+        raise UserError(f"{folder}: holds no bundle.json; `python -m pipeline.predict.export` makes such a folder")
+    where = folder / "bundle.json"
+    about = files.read_json(where)
+    if not isinstance(about, dict):
+        raise UserError(f"{where}: should be a JSON object; export it again")
+    if about.get("format") != FORMAT:
+        raise UserError(f"{where}: format {about.get('format')!r}, this program reads {FORMAT}")
+    config = about.pop("config", None)
+    about = params.build(About, about, str(where))
+    name = params.build(params.Model, about.model, f"{where}: model")
+    config = params.build(models.get(name).Config, config, f"{where}: config")
+    try:
+        tensors = load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder / 'model.safetensors'}: not readable ({error}); export it again") from None
+    _check(tensors, config, folder / "model.safetensors")
+    return Bundle(about, config, folder / "backbone.safetensors", tensors)
+
+
+def _check(tensors, config, path):
+    """Raise UserError where one of the tensors that prediction needs, besides the model's, was not in `path`."""
+    needed = {"seen", "unseen", "reading.weight", "reading.centre", "temperature"}
+    needed |= {f"{head}.{part}" for head in ("gzsl", "czsl") for part in ("weight", "bias")}
+    if hasattr(config, "classifier"):
+        needed |= {"inputs", "labels"}
+    if missing := needed - tensors.keys():
+        raise UserError(f"{path}: lacks {first_of(missing)}; export it again")

@@ -1,0 +1,122 @@
+"""What the stages after extraction read: one data set's features, semantics and split, and the tasks posed on them."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.common import files
+from pipeline.common.errors import UserError
+from pipeline.datasets import index
+from pipeline.models.base import Problem
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One data set as built. N images, C classes.
+
+    features: N x d_x float32 (memory-mapped); attributes: C x d_a float32; labels: N int64 in 0..C-1;
+    split: N strings; validation: per fold, N strings; class_names: C
+    """
+
+    features: np.ndarray
+    attributes: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray
+    validation: list[np.ndarray]
+    class_names: list[str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A problem to learn from and the images to be judged on, which the learner never sees.
+
+    seen, unseen: ids of the classes; problem: see `pipeline.models.base`; features: M x d_x of the judged images;
+    labels: M, positions in `seen` followed by `unseen`; rows: M, their rows in index.csv
+    """
+
+    seen: np.ndarray
+    unseen: np.ndarray
+    problem: Problem
+    features: torch.Tensor
+    labels: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def seen_mask(self):
+        """For each class, in the order of the labels, whether it is seen."""
+        return np.arange(len(self.seen) + len(self.unseen)) < len(self.seen)
+
+
+def load(folder):
+    """Read data/<data set>/ and check that its files belong together."""
+    folder = Path(folder)
+    rows = index.read(folder / "index.csv")
+    semantics = files.read_npz(folder / "semantics.npz")
+    features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
+    if features.ndim != 2 or len(features) != len(rows.labels):
+        raise UserError(
+            f"{folder / 'features.npy'}: its shape is {features.shape}, but index.csv has {len(rows.labels)} rows;"
+            " run `dvc repro`"
+        )
+    return Benchmark(
+        features,
+        semantics["attributes"].astype(np.float32),
+        rows.labels,
+        rows.split,
+        rows.validation,
+        [str(name) for name in semantics["class_names"]],
+    )
+
+
+def fingerprint(benchmark):
+    """A digest of all that a training reads, to tell whose checkpoint a file is."""
+    state = hashlib.sha256()
+    for array in (benchmark.features, benchmark.attributes, benchmark.labels, benchmark.split, *benchmark.validation):
+        state.update(np.ascontiguousarray(array).tobytes())
+    return state.hexdigest()
+
+
+def need_folds(benchmark, folds):
+    """Raise UserError where there are fewer validation folds than asked for."""
+    if folds > len(benchmark.validation):
+        raise UserError(
+            f"params.yaml: selection.folds: this data set has {len(benchmark.validation)} validation fold(s),"
+            f" {folds} are asked for; 1 always works"
+        )
+
+
+def validation_task(benchmark, fold, device):
+    """Learn from the fold's training rows; judged on its val_seen and val_unseen. No test row enters."""
+    part = np.where(benchmark.split == "trainval", benchmark.validation[fold], "")
+    return _task(benchmark, part == "train", part == "val_seen", part == "val_unseen", None, device)
+
+
+def test_task(benchmark, device):
+    """Learn from all of trainval; judged on test_seen and test_unseen."""
+    split = benchmark.split
+    everyone = np.arange(len(benchmark.class_names))
+    return _task(benchmark, split == "trainval", split == "test_seen", split == "test_unseen", everyone, device)
+
+
+def _task(benchmark, train, judged_seen, judged_unseen, everyone, device):
+    labels = benchmark.labels
+    seen = np.unique(labels[train])
+    # classes without any image still take part in the final task: they can be mistaken for
+    unseen = np.unique(labels[judged_unseen]) if everyone is None else np.setdiff1d(everyone, seen)
+    position = np.full(len(benchmark.class_names), -1)
+    position[np.concatenate([seen, unseen])] = np.arange(len(seen) + len(unseen))
+    rows = np.flatnonzero(judged_seen | judged_unseen)
+
+    def tensor(array):
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    problem = Problem(
+        tensor(benchmark.features[train]),
+        tensor(position[labels[train]]),
+        tensor(benchmark.attributes[seen]),
+        tensor(benchmark.attributes[unseen]),
+    )
+    return Task(seen, unseen, problem, tensor(benchmark.features[rows]), position[labels[rows]], rows)

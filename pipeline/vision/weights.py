@@ -1,0 +1,64 @@
+"""Where a backbone begins: the table of published weights, one file for all data sets, or random weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from pipeline.common import files
+from pipeline.common.errors import UserError
+from pipeline.common.params import build
+from pipeline.datasets.base import Source
+from pipeline.sources import download
+from pipeline.vision import backbone
+
+
+def start(table, config, store):
+    """The headless model that `backbone.weights` and the data set's own section mean as the beginning.
+
+    table: `backbone.weights`. A .yaml is a table of published weights by arch, fetched into the folder `store` where
+    `pretrained` asks for them; any other file is itself the weights, of every data set.
+    """
+    model = backbone.create(config)
+    if Path(table).suffix not in (".yaml", ".yml"):
+        path = Path(table)
+    elif config.pretrained:
+        path = _published(table, config.arch, store)
+    else:
+        print(f"{config.arch}: random weights, seed {config.seed}", flush=True)
+        return model
+    state, metadata = backbone.read_weights(path)
+    backbone.fit(model, state, path, config.arch, metadata)
+    print(f"{config.arch}: weights of {path}", flush=True)
+    return model
+
+
+@dataclass(frozen=True)
+class Published:
+    """An entry of the table: urls in order of preference; the file's sha256, in full or its first digits."""
+
+    url: list[str] | str
+    sha256: str
+
+
+def _published(table, arch, store):
+    try:
+        entries = yaml.safe_load(Path(table).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UserError(f"{table}: {error.strerror}; backbone.weights should name a table or a weights file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{table}: not valid YAML: {' '.join(str(error).split())}") from None
+    entries = build(dict[str, Published], entries, str(table))
+    if arch not in entries:
+        raise UserError(
+            f"{table}: has no published weights of {arch}; add its url and sha256 there, set backbone.weights "
+            "to a file of them, or pretrained: false for random ones"
+        )
+    entry = entries[arch]
+    whole = len(entry.sha256) == 64
+    path = download.obtain(Source(entry.url, sha256=entry.sha256 if whole else None), store, f"{table}: {arch}")
+    if not whole and not (found := files.digest(path)).startswith(entry.sha256.lower()):
+        raise UserError(
+            f"{path}: its sha256 begins with {found[:8]}, not {entry.sha256} as in {table}; remove it to fetch it again"
+        )
+    return path

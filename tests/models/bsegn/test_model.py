@@ -1,0 +1,115 @@
+"""What is kept after training: mFIM, its scale, the classifier's set, and weights read back."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pipeline.models import bsegn
+from pipeline.models.base import Problem
+from tests import configs
+from tests.models.bsegn.small import begin, problem
+
+
+@pytest.mark.parametrize(("levels", "width"), [(0, 10), (1, 10 + 16 + 5), (2, 10 + 16 + 12 + 5)])
+def test_expand_concatenates_the_levels(levels, width):
+    given = problem()
+    model, _ = begin(given, configs.bsegn(levels=levels))
+    inputs = model.encode(given.features)
+    wide = model.expand(inputs)
+    assert wide.shape == (40, width)
+    torch.testing.assert_close(wide[:, :10], inputs)
+    if levels:
+        torch.testing.assert_close(wide[:, -5:], model.cycle(inputs))
+        first = F.leaky_relu(model.cycle.hidden[0](inputs), 0.2)
+        torch.testing.assert_close(wide[:, 10:26], first)
+        assert len(model.cycle.hidden) == levels
+
+
+@pytest.mark.parametrize("levels", [0, 2])
+def test_what_the_classifier_reads_is_standardised(levels):
+    given = problem()
+    given.features[:, 3] = 7
+    model, trainer = begin(given, configs.bsegn(levels=levels, length=10.0))
+    trainer.epoch()
+    inputs, _ = model.classifier_set(given, 0)
+    wide = model.expand(inputs[:40])
+    assert torch.isfinite(model.expand(inputs)).all()
+    torch.testing.assert_close(wide.mean(0), torch.zeros(wide.shape[1]), atol=1e-3, rtol=0)
+    # one dimension is constant; the others share the length
+    varied = wide[:, wide.std(0) > 0.5]
+    deviation = varied.std(0, correction=0)
+    torch.testing.assert_close(deviation, torch.full_like(deviation, 10 / wide.shape[1] ** 0.5), rtol=1e-3, atol=1e-3)
+    assert wide[:, 3].abs().max() < 1e-3
+    fresh = bsegn.Model(10, 5, 6, 3, model.config)
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(fresh.expand(inputs), model.expand(inputs))
+
+
+def test_the_scale_is_fitted_anew_after_each_epoch():
+    given = problem()
+    model, trainer = begin(given, configs.bsegn(length=10.0, cycle={"lr": 0.1}))
+    spreads = []
+    for _ in range(3):
+        trainer.epoch()
+        spreads.append(model.spread.clone())
+        wide = model.expand(model.encode(given.features))
+        torch.testing.assert_close(wide.mean(0), torch.zeros(wide.shape[1]), atol=1e-3, rtol=0)
+    assert not torch.allclose(spreads[0], spreads[1], rtol=1e-2)
+    assert not torch.allclose(spreads[1], spreads[2], rtol=1e-2)
+
+
+@pytest.mark.parametrize("unseen_only", [False, True])
+def test_making_a_set_leaves_the_model_as_it_is(unseen_only):
+    """Whatever images come with it: for new classes it is given a blank one."""
+    given = problem()
+    model, trainer = begin(given, configs.bsegn(length=10.0))
+    trainer.epoch()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    blank = Problem(torch.zeros(1, 10), torch.zeros(1, dtype=torch.int64), given.seen, given.unseen)
+    inputs, labels = model.classifier_set(given, 0)
+    blank_inputs, blank_labels = model.classifier_set(blank, 0, unseen_only)
+    assert torch.equal(blank_inputs[blank_labels >= 6], inputs[labels >= 6])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_classifier_set_has_real_seen_and_synthetic_unseen_features():
+    given = problem()
+    model, trainer = begin(given, configs.bsegn())
+    trainer.epoch()
+    inputs, labels = model.classifier_set(given, 3)
+    assert inputs.shape == (40 + 3 * 6, 10)
+    torch.testing.assert_close(inputs[:40], model.encode(given.features))
+    assert torch.equal(labels[:40], given.labels)
+    assert labels[40:].tolist() == [6] * 6 + [7] * 6 + [8] * 6
+    assert ((inputs[40:] > 0) & (inputs[40:] < 1)).all()
+    assert torch.equal(inputs, model.classifier_set(given, 3)[0])
+    assert not torch.equal(inputs, model.classifier_set(given, 4)[0])
+
+
+def test_a_model_is_restored_from_sizes_and_weights_alone():
+    given = problem()
+    model, trainer = begin(given, configs.bsegn())
+    trainer.epoch()
+    fresh = bsegn.Model(10, 5, 6, 3, configs.bsegn())
+    fresh.load_state_dict(model.state_dict())
+    for mine, theirs in zip(fresh.classifier_set(given, 0), model.classifier_set(given, 0), strict=True):
+        assert torch.equal(mine, theirs)
+    inputs = model.encode(given.features)
+    assert torch.equal(fresh.expand(inputs), model.expand(inputs))
+
+
+def test_learning_learns():
+    """Images synthesised for an unseen class lie nearest to where its real images would be, which no one showed."""
+    given = problem(d_x=24, d_a=8, seen=12, unseen=4, images=240)
+    options = configs.bsegn(lr=2e-3, gamma=1.0, batch=32, synthetic=50)
+    model, trainer = begin(given, options)
+    first, *_, last = [trainer.epoch() for _ in range(25)]
+    assert last["reconstruction"] < first["reconstruction"]
+    assert last["v2s"] < first["v2s"] - 1
+    generator = torch.Generator().manual_seed(0)
+    torch.rand(16, 8, generator=generator)
+    mixing = torch.randn(8, 24, generator=generator)
+    centres = model.scale(given.unseen @ mixing)
+    inputs, labels = model.classifier_set(given, 0)
+    fakes = torch.stack([inputs[labels == 12 + c].mean(0) for c in range(4)])
+    assert (torch.cdist(fakes, centres).argmin(1) == torch.arange(4)).sum() >= 3
