@@ -3,6 +3,7 @@
 # make lock      requirements.lock anew from pyproject.toml (needs uv)
 PYTHON ?= python3
 ENV := .venv
+SUITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 # stages are started as `python`, so the environment's comes first
 export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
 
@@ -19,10 +20,12 @@ test: $(ENV)/ready
 export: $(ENV)/ready
 	python -m pipeline.predict.export
 
+# a Python that pyproject.toml takes and that can make an environment: PYTHON, or the one that uv brings
 $(ENV)/ready: requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	  || { echo "error: $(PYTHON) is not Python 3.11, 3.12 or 3.13; try make PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv $(ENV)
+	@if $(PYTHON) -c "$(SUITS)" 2>/dev/null; then $(PYTHON) -m venv $(ENV); \
+	elif command -v uv >/dev/null; then uv venv --python 3.13 --seed --clear $(ENV); \
+	else echo "error: $(PYTHON) is no Python 3.11 to 3.14 with venv (on Debian and Ubuntu: python3-venv);" \
+	  "try make PYTHON=python3.13, or install uv, which brings one" >&2; exit 1; fi
 	@echo "installing requirements.lock into $(ENV): some 6 GB, minutes the first time"
 	$(ENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@touch $@

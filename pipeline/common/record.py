@@ -5,14 +5,12 @@ It says nothing about the results, and would make equal results look different i
 
 import datetime
 import functools
-import os
-import platform
 import resource
 import sys
 import time
 from pathlib import Path
 
-from pipeline.common import files, params
+from pipeline.common import files, machine, params
 
 FOLDER = Path("data/.records")
 
@@ -45,7 +43,7 @@ def measured(began):
     figures = {
         "seconds": round(time.monotonic() - began, 2),
         "memory": peak * unit,
-        "device": f"{platform.machine()} CPU, {os.cpu_count()} cores",
+        "device": machine.processor(),
         "ended": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     torch = sys.modules.get("torch")

@@ -1,6 +1,7 @@
 """Decoding: the bytes of any image that Pillow reads -> upright 8-bit RGB, or the reason why not; in many processes."""
 
 import io
+import multiprocessing
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -175,7 +176,12 @@ def decoded(shards, which, workers, ahead):
 
 
 def loader(dataset, workers, **order):
-    """A DataLoader of `dataset` with `workers` processes (0: none), in the order of a sampler or batch_sampler."""
+    """A DataLoader of `dataset` with `workers` processes (0: none), in the order of a sampler or batch_sampler.
+
+    The dataset must go through pickles: only where processes are forked off this one do they have it without.
+    """
+    # Python 3.14 forks workers off a server instead: this imports once in there what each would import for seconds
+    multiprocessing.set_forkserver_preload(["timm.data"])
     return torch.utils.data.DataLoader(
         dataset,
         num_workers=workers,

@@ -21,6 +21,7 @@ from pipeline.sources import archives
 from pipeline.vision import backbone, features, images
 from pipeline.vision.features import Worker
 from tests.pictures import encoded, gradient, photographs, tar
+from tests.processes import started_by
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT / "../shared"
@@ -109,6 +110,15 @@ def test_processes_that_decode_ahead_give_the_same_pixels(made):
     assert [item[0] for item in ahead] == order
     for one, other in zip(ahead, waiting, strict=True):
         assert torch.equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_however_processes_are_started_they_change_no_byte(made, plain, method, monkeypatch):
+    """Linux forked until Python 3.14, which forks off a server; macOS spawns. As on a GPU: a CPU decodes in threads."""
+    decoded = images.decoded
+    monkeypatch.setattr(images, "decoded", lambda shards, which, workers, _: decoded(shards, which, workers, True))
+    with started_by(method):
+        assert made.build(method, workers=2)[0].read_bytes() == plain
 
 
 @pytest.mark.parametrize("world", [2, 5])

@@ -13,8 +13,9 @@ from pipeline.common import training
 from pipeline.common.errors import UserError
 from pipeline.datasets.index import Index
 from pipeline.sources import archives
-from pipeline.vision import backbone, finetune, weights
+from pipeline.vision import backbone, finetune, images, weights
 from tests.pictures import encoded, tar
+from tests.processes import started_by
 
 ARCH = "test_resnet.r160_in1k"
 CHOSEN = backbone.Config(arch=ARCH, weights="", size=32, crop=1.0)
@@ -169,18 +170,21 @@ def test_it_follows_from_the_seed_and_not_from_the_workers(coloured):
     assert not same(state, run(seed=1)[1])
 
 
-def test_processes_that_decode_give_the_same_batches(coloured):
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_however_processes_are_started_the_weights_are_the_same(coloured, method, monkeypatch):
     """As on a GPU; on a CPU training decodes in its own process."""
 
-    def batches(workers):
-        tuned = tuner(coloured)
-        tuned.training.epoch = 1
-        pixels = tuned.loaders[tuned.training].dataset
-        return list(torch.utils.data.DataLoader(pixels, batch_sampler=tuned.training, num_workers=workers))
+    def tuned():
+        made = tuner(coloured, dataclasses.replace(CONFIG, epochs=2))
+        return finetune.tune(made, "tune"), made.backbone.state_dict()
 
-    for one, other in zip(batches(0), batches(2), strict=True):
-        assert torch.equal(one[0], other[0])
-        assert torch.equal(one[1], other[1])
+    rows, state = tuned()
+    loader = images.loader
+    monkeypatch.setattr(images, "loader", lambda dataset, _, **order: loader(dataset, 2, **order))
+    with started_by(method):
+        rows_of_processes, state_of_processes = tuned()
+    assert rows == rows_of_processes
+    assert same(state, state_of_processes)
 
 
 def test_each_epoch_cuts_anew_and_validation_never_does(coloured):
