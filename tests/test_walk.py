@@ -111,7 +111,8 @@ def test_a_better_message_reruns_nothing_and_other_decoding_what_follows_from_it
     images = clone.folder / "pipeline/vision/images.py"
     images.write_text(f"{images.read_text()}# edited\n")
     changed = ran(clone.run("dvc", "repro", "--dry"))
-    assert {"features@shapes", "select@shapes-0", "train@shapes-0", "evaluate@shapes-0", "report"} <= changed
+    # a dry run makes no features, so it cannot tell that those of another decoding would lead to other trainings
+    assert {"features@shapes", "report"} <= changed
     assert not {"semantics@shapes", "splits@shapes", "download@shapes"} & changed
     clone.run("git", "checkout", "pipeline")
 
