@@ -44,7 +44,7 @@ def test_round_trip(tmp_path, folds, boxes):
         ("row,image\n0,a\n", "is no index"),
         ("row,image,class_id,class_name,split,validation\n1,a,0,owl,trainval,train\n", "not numbered 0, 1, 2"),
         ("row,image,class_id,class_name,split,validation\n0,a,owl,owl,trainval,train\n", "invalid literal"),
-        ("row,image,class_id,class_name,split,validation\n0,a\n", "should be|int"),
+        ("row,image,class_id,class_name,split,validation\n0,a\n", "row 0 has 2 values for 6 columns"),
     ],
 )
 def test_what_is_no_index_is_refused(tmp_path, content, message):
