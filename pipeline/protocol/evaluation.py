@@ -39,9 +39,9 @@ def write(out, benchmark, task, predictions, figures):
     """Write metrics.json, predictions.npz, per_class.csv, confusion.csv and curve.csv into the folder `out`.
 
     predictions.npz says of each judged image, in 60 bytes: rows, its row of index.csv; labels, gzsl, czsl: ids of its
-    class and of the best among all and among unseen classes (-1 for an image of a seen class); margin: score of the best
-    seen less that of the best unseen class; top, scores: M x TOP classes by their scores. And once: classes, ids of all
-    classes, the first `seen` of them seen.
+    class and of the best among all and among unseen classes (-1 for an image of a seen class); margin: score of the
+    best seen less that of the best unseen class; top, scores: M x TOP classes by their scores. And once: classes, ids
+    of all classes, the first `seen` of them seen.
     """
     classes = np.concatenate([task.seen, task.unseen]).astype(np.int32)
     labels, gzsl = classes[predictions.labels], classes[predictions.gzsl]

@@ -106,7 +106,7 @@ def validation_task(benchmark, fold, device):
     return _task(benchmark, part == "train", part == "val_seen", part == "val_unseen", None, device)
 
 
-def test_task(benchmark, device, learn=True):
+def test_task(benchmark, device, learn=True):  # noqa: PT028 - not a test
     """Learn from all of trainval; judged on test_seen and test_unseen.
 
     learn: False where nothing is to be learnt: the training features then stay in the memory map
@@ -139,8 +139,8 @@ def _task(benchmark, train, judged_seen, judged_unseen, everyone, device, learn=
 
 
 def placed(features):
-    """Training features where they are learnt from: on their device; or, where that is a GPU of whose free memory they
-    would take more than FREE, in pinned memory of the processor, of which each minibatch takes its rows. A line says so.
+    """Training features where they are learnt from: on their device; or, where they would take more than FREE of the
+    memory that a GPU has left, pinned in the processor's memory, where each minibatch takes its rows. A line says so.
     """
     device, size = features.device, 4 * features.shape.numel()
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None

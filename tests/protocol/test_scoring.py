@@ -77,7 +77,9 @@ def test_what_does_not_fit_is_encoded_anew(monkeypatch, held):
     monkeypatch.setattr(classifier, "HELD", held)
     inputs = scoring.Inputs(task, heads[0], hold=True)
     read = []
-    monkeypatch.setattr(heads[0], "encode", lambda features: read.append(len(features)) or Doubling.encode(None, features))
+    monkeypatch.setattr(
+        heads[0], "encode", lambda features: read.append(len(features)) or Doubling.encode(None, features)
+    )
     expected = scored.predictions(over_all, task.labels, task.seen_mask, over_unseen)
     assert_same(scoring.predictions(task, *heads, inputs), expected)
     assert read == ([] if held else [4096, 2904])
