@@ -3,7 +3,7 @@
 from pipeline.common import arguments, files, params
 from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
-from pipeline.protocol import evaluation, metrics, scoring, selection, setting, tasks, trained
+from pipeline.protocol import evaluation, judging, metrics, selection, setting, tasks, trained
 
 
 @one_line
@@ -18,7 +18,7 @@ def main():
     task = tasks.test_task(our.benchmark, our.device, learn=wanted.oracle)
     chosen = files.read_json(our.out / "selected.json")
     kept = trained.read(our.out / "model.safetensors").of(our.model, our.config)
-    judged = scoring.predictions(task, *kept.restore(task), top=evaluation.TOP)
+    judged = judging.predictions(task, *kept.restore(task), top=evaluation.TOP)
     constant = chosen["constant"] if wanted.calibrated else None
     figures = metrics.summary(judged, constant)
     # without an unseen class on a photograph there is nothing to pick by

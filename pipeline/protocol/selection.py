@@ -10,8 +10,9 @@ import torch
 from pipeline.common import training
 from pipeline.common.params import AtLeastOne
 from pipeline.protocol import metrics, tasks
+from pipeline.protocol.judging import Inputs, predictions
 from pipeline.protocol.metrics import FIGURES
-from pipeline.protocol.scoring import Inputs, build, heads, predictions
+from pipeline.protocol.scoring import build, heads
 
 
 @dataclass(frozen=True)

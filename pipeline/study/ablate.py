@@ -23,7 +23,7 @@ from pipeline.common.errors import UserError
 from pipeline.models.base import registry as models
 from pipeline.models.base.rows import encoded
 from pipeline.predict import bundle
-from pipeline.protocol import metrics, scoring, selection, tasks, trained
+from pipeline.protocol import judging, metrics, selection, tasks, trained
 from pipeline.report.statistics import spread
 
 BASE = "cycle.weight=0 fem.training=none levels=0"
@@ -110,7 +110,7 @@ def symptoms(task, model, head, seed):
     taken = (embedded @ torch.cat([problem.seen, problem.unseen]).T).argmax(1)
     seen, of_seen = len(task.seen), task.seen_mask[task.labels]
     largest = []
-    for scores in scoring.blocks(task, model, head):
+    for scores in judging.blocks(task, model, head):
         likely = scores.softmax(1)
         largest.append(torch.stack([likely[:, :seen].amax(1), likely[:, seen:].amax(1)]).cpu())
     of_domain = torch.cat(largest, 1).numpy()
@@ -129,7 +129,7 @@ def run(benchmark, module, config, how, seed, device, label, tested):
     task = tasks.test_task(benchmark, device)
     tensors, _ = trained.train(task, module, config, chosen, seed, label)
     model, gzsl, czsl = trained.restore(task, module, config, tensors)
-    row |= metrics.summary(scoring.predictions(task, model, gzsl, czsl), chosen["constant"])
+    row |= metrics.summary(judging.predictions(task, model, gzsl, czsl), chosen["constant"])
     return row | symptoms(task, model, gzsl, seed)
 
 

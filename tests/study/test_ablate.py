@@ -9,7 +9,7 @@ from pipeline.common import params
 from pipeline.common.errors import UserError
 from pipeline.models import eszsl
 from pipeline.models.base import classifier
-from pipeline.protocol import metrics, scoring, selection, tasks, trained
+from pipeline.protocol import judging, metrics, selection, tasks, trained
 from pipeline.study import __main__ as study
 from pipeline.study import ablate
 from tests import problems
@@ -101,7 +101,7 @@ def test_a_row_holds_the_figures_of_the_pipeline(given):
     chosen, _ = selection.select(benchmark, eszsl, config, how, 0, CPU, "select")
     task = tasks.test_task(benchmark, CPU)
     restored = trained.restore(task, eszsl, config, trained.train(task, eszsl, config, chosen, 0, "train")[0])
-    expected = metrics.summary(scoring.predictions(task, *restored), chosen["constant"])
+    expected = metrics.summary(judging.predictions(task, *restored), chosen["constant"])
     assert {name: row[name] for name in expected} == expected
     assert row["validation_H"] == chosen["validation"]["H"]
     assert not {"T1", "H"} & set(ablate.run(benchmark, eszsl, config, how, 0, CPU, "ablate", tested=False))

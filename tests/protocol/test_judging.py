@@ -8,7 +8,7 @@ import torch
 
 from pipeline.common.errors import UserError
 from pipeline.models.base import classifier, rows
-from pipeline.protocol import metrics, scoring, tasks
+from pipeline.protocol import judging, metrics, tasks
 from tests import problems, scored
 
 
@@ -56,18 +56,18 @@ def test_in_blocks_as_all_at_once(coarse, hold):
     if coarse:
         assert (np.sort(over_all, 1)[:, -1] == np.sort(over_all, 1)[:, -2]).mean() > 0.2
     np.testing.assert_array_equal(expected.gzsl, over_all.argmax(1))
-    inputs = scoring.Inputs(task, heads[0], hold)
+    inputs = judging.Inputs(task, heads[0], hold)
     for _ in range(2):
-        assert_same(scoring.predictions(task, *heads, inputs, top=5), expected)
+        assert_same(judging.predictions(task, *heads, inputs, top=5), expected)
 
 
 def test_many_classes_are_scored_for_fewer_images_at_a_time(monkeypatch):
     task, heads, over_all, over_unseen = case(60, 40, coarse=True)
-    monkeypatch.setattr(scoring, "SCORES", 60 * 100)
-    assert scoring._at_once(heads[1]) == 100
+    monkeypatch.setattr(judging, "SCORES", 60 * 100)
+    assert judging._at_once(heads[1]) == 100
     expected = scored.predictions(over_all, task.labels, task.seen_mask, over_unseen, top=5)
-    assert_same(scoring.predictions(task, *heads, top=5), expected)
-    found = torch.cat(list(scoring.blocks(task, heads[0], heads[1])))
+    assert_same(judging.predictions(task, *heads, top=5), expected)
+    found = torch.cat(list(judging.blocks(task, heads[0], heads[1])))
     np.testing.assert_array_equal(found, over_all)
 
 
@@ -75,19 +75,19 @@ def test_many_classes_are_scored_for_fewer_images_at_a_time(monkeypatch):
 def test_what_does_not_fit_is_encoded_anew(monkeypatch, held):
     task, heads, over_all, over_unseen = case(60, 40)
     monkeypatch.setattr(classifier, "HELD", held)
-    inputs = scoring.Inputs(task, heads[0], hold=True)
+    inputs = judging.Inputs(task, heads[0], hold=True)
     read = []
     monkeypatch.setattr(
         heads[0], "encode", lambda features: read.append(len(features)) or Doubling.encode(None, features)
     )
     expected = scored.predictions(over_all, task.labels, task.seen_mask, over_unseen)
-    assert_same(scoring.predictions(task, *heads, inputs), expected)
+    assert_same(judging.predictions(task, *heads, inputs), expected)
     assert read == ([] if held else [4096, 2904])
 
 
 def test_the_best_of_equals_are_the_first_ones():
     scores = torch.tensor([[1.0, 2, 2, 2, 0], [3, 3, 3, 3, 3], [0, 1, 2, 3, 4]])
-    classes, highest = scoring._top(scores, 2)
+    classes, highest = judging._top(scores, 2)
     assert classes.tolist() == [[1, 2], [0, 1], [4, 3]]
     assert highest.tolist() == [[2, 2], [3, 3], [4, 3]]
 
@@ -96,7 +96,7 @@ def test_a_score_that_is_no_number_is_told():
     task, (model, gzsl, czsl), *_ = case(60, 40, images=30)
     task.features.held[7, 0] = np.nan
     with pytest.raises(UserError, match=r"row 7: its scores are not finite"):
-        scoring.predictions(task, model, gzsl, czsl)
+        judging.predictions(task, model, gzsl, czsl)
 
 
 def test_more_than_one_model_sees_the_same_images():
