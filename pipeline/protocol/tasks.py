@@ -152,8 +152,12 @@ def placed(features):
         flush=True,
     )
     near = Stored(features.held, features.rows, "cpu")
-    held = _copied(near, torch.empty(features.shape, pin_memory=True))
-    return Stored(held, np.arange(len(features)), device)
+    return Stored(_copied(near, _pinned(features.shape)), np.arange(len(features)), device)
+
+
+def _pinned(shape):
+    """Memory that a GPU fetches from without a detour."""
+    return torch.empty(shape, pin_memory=True)
 
 
 def _copied(features, target):
