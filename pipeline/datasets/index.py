@@ -1,6 +1,7 @@
 """index.csv: one row an image, with its class and its part of the split; written by the splits stage alone."""
 
 import csv
+from collections import defaultdict
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -66,7 +67,8 @@ def read(path, images=True):
             needed = (*NEEDED, *BOX) if BOX[0] in header else NEEDED
             if any(name not in header for name in needed):
                 raise UserError(f"{path}: is no index; it should have rows and the columns {', '.join(needed)}")
-            parts = list(_parts(lines, header, images))
+            known = defaultdict(dict)
+            parts = list(_parts(lines, header, images, known))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: cannot be read ({error}); `dvc repro` makes it for the data sets of params.yaml"
@@ -75,17 +77,19 @@ def read(path, images=True):
         raise UserError(f"{path}: {error}; `dvc repro` makes it") from None
     if not parts:
         raise UserError(f"{path}: is no index; it should have rows and the columns {', '.join(NEEDED)}")
-    whole = {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    whole = {name: _joined([part.pop(name) for part in parts]) for name in list(parts[0])}
+    whole |= {name: np.array(list(values))[whole[name]] for name, values in known.items()}
     folds = [whole[name] for name in header if name.startswith("validation")]
     boxes = np.stack([whole[side] for side in BOX], 1) if BOX[0] in header else None
     return Index(whole["image"], whole["class_id"], whole["class_name"], whole["split"], folds, boxes)
 
 
-def _parts(lines, header, images):
-    """The columns of READ rows at a time: numbers and parts of the split as arrays, names as lists."""
+def _parts(lines, header, images, known):
+    """The columns of READ rows at a time: numbers as arrays, names as lists, and of the few words of the split their
+    places in `known`, which for each such column gathers them."""
     numbers = ("class_id", *BOX)
-    texts = [name for name in header if name == "split" or name.startswith("validation")]
-    known, done = {}, 0
+    words = [name for name in header if name == "split" or name.startswith("validation")]
+    names, done = {}, 0
     while rows := [row for row in islice(lines, READ) if row]:
         if short := next((row for row in rows if len(row) != len(header)), None):
             raise ValueError(f"row {short[0]} has {len(short)} values for {len(header)} columns")
@@ -94,10 +98,12 @@ def _parts(lines, header, images):
             raise ValueError("its rows are not numbered 0, 1, 2, ...")
         done += len(rows)
         part = {name: np.array(list(map(int, columns[name]))) for name in numbers if name in columns}
-        part |= {name: np.array(columns[name]) for name in texts}
+        for name in words:
+            places = [known[name].setdefault(word, len(known[name])) for word in columns[name]]
+            part[name] = np.array(places, np.int32)
         # one string a class, not one a row
-        names = [known.setdefault(name, name) for name in columns["class_name"]] if images else []
-        yield part | {"image": list(columns["image"]) if images else [], "class_name": names}
+        of_rows = [names.setdefault(name, name) for name in columns["class_name"]] if images else []
+        yield part | {"image": list(columns["image"]) if images else [], "class_name": of_rows}
 
 
 def _joined(parts):

@@ -52,18 +52,22 @@ def predictions(task, model, gzsl, czsl, inputs=None, top=0):
     """
     seen, start = len(task.seen), 0
     of_unseen = torch.from_numpy(task.labels >= seen)
-    over_all, over_unseen = [], _OverUnseen(czsl)
+    images, top = len(task.labels), min(top, len(gzsl.bias))
+    best_seen, best_unseen, czsl_best = (np.full(images, -1, np.int32) for _ in range(3))
+    margin, scores = np.empty(images, np.float32), np.empty((images, top), np.float32)
+    found = best_seen, best_unseen, margin, np.empty((images, top), np.int32), scores
+    over_unseen = _OverUnseen(czsl)
     for block in Inputs(task, model) if inputs is None else inputs:
-        over_all += [_over_all(gzsl, part, seen, top) for part in block.split(_at_once(gzsl))]
         over_unseen.add(block[of_unseen[start : start + len(block)].to(block.device)])
-        start += len(block)
-    best_seen, best_unseen, margin, classes, scores = (np.concatenate(part) for part in zip(*over_all, strict=True))
+        for part in block.split(_at_once(gzsl)):
+            for values, of_part in zip(found, _over_all(gzsl, part, seen, top), strict=True):
+                values[start : start + len(part)] = of_part.cpu()
+            start += len(part)
     if not np.isfinite(margin).all():
         row = task.rows[np.flatnonzero(~np.isfinite(margin))[0]]
         raise UserError(f"index.csv: row {row}: its scores are not finite; features and weights should be")
-    czsl_best = np.full(len(task.labels), -1, np.int32)
     czsl_best[of_unseen.numpy()] = seen + over_unseen.best()
-    return Predictions(task.labels, task.seen_mask, best_seen, best_unseen, margin, czsl_best, classes, scores)
+    return Predictions(task.labels, task.seen_mask, *found[:3], czsl_best, *found[3:])
 
 
 def blocks(task, model, head):
@@ -83,9 +87,7 @@ def _over_all(head, inputs, seen, top):
     one less that of the other, and the `top` classes with their scores."""
     scores = head(inputs)
     (of_seen, best_seen), (of_unseen, best_unseen) = scores[:, :seen].max(1), scores[:, seen:].max(1)
-    classes, highest = _top(scores, min(top, scores.shape[1]))
-    found = best_seen.int(), seen + best_unseen.int(), of_seen - of_unseen, classes.int(), highest
-    return [values.cpu().numpy() for values in found]
+    return best_seen, seen + best_unseen, of_seen - of_unseen, *_top(scores, top)
 
 
 def _top(scores, k):

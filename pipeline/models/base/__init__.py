@@ -55,12 +55,13 @@ class Model(Protocol):
         """Begin a training run on the problem's device: initialise from `seed`, fit the scale of the features."""
 
     def encode(self, features: torch.Tensor) -> torch.Tensor:
-        """N x d_x features as extracted -> N x k inputs, of the kind that `classifier_set` gives."""
+        """N x d_x features as extracted, a block of them -> N x k inputs, of the kind that `classifier_set` gives."""
 
     def classifier_set(
         self, problem: Problem, seed: int, unseen_only: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """M x k inputs and M labels for the linear classifier, seen classes 0..S-1 and synthesised unseen S..S+U-1.
+        """M x k inputs (a tensor or `rows`) and M labels for the linear classifier, seen classes 0..S-1 and synthesised
+        unseen S..S+U-1.
 
         With `unseen_only` the set is for unseen classes alone (CZSL), of which a model may then want another number.
 

@@ -42,7 +42,7 @@ TERMS = (
 
 
 class Trainer:
-    """One training run, all of its data resident on one device.
+    """One training run; of the features, which need not lie on the device, each iteration takes its rows.
 
     Encoder, critic and FEM live here, since nothing needs them afterwards.
     """
