@@ -245,7 +245,7 @@ def measure(device, rounds):
         trainer.weights.copy_(torch.tensor(weights))
     steps = {"plain": lambda: plain.minibatch(trainers["float32"].draws(), weights)}
     for name, trainer in trainers.items():
-        steps[name] = lambda trainer=trainer: trainer.replayed(*trainer.draws())
+        steps[name] = lambda trainer=trainer: trainer.run(trainer.draws())
     took = roofline.interleaved(steps, device, rounds, warm=5 if device == "cuda" else 2)
 
     cost = iteration_cost(trainers["float32"])

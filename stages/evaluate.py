@@ -3,7 +3,7 @@
 from pipeline.common import arguments, files, params
 from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
-from pipeline.protocol import evaluation, metrics, scoring, selection, setting, tasks, trained
+from pipeline.protocol import evaluation, judging, metrics, selection, setting, tasks, trained
 
 
 @one_line
@@ -15,17 +15,17 @@ def main():
     wanted = given.section("evaluation", evaluation.Evaluation)
     our = setting.read(given, args.dataset, args.seed)
 
-    task = tasks.test_task(our.benchmark, our.device)
+    task = tasks.test_task(our.benchmark, our.device, learn=wanted.oracle)
     chosen = files.read_json(our.out / "selected.json")
     kept = trained.read(our.out / "model.safetensors").of(our.model, our.config)
-    over_all, over_unseen = scoring.scores(task, *kept.restore(task))
+    judged = judging.predictions(task, *kept.restore(task), top=evaluation.TOP)
     constant = chosen["constant"] if wanted.calibrated else None
-    figures = metrics.summary(over_all, over_unseen, task.labels, task.seen_mask, constant)
+    figures = metrics.summary(judged, constant)
     # without an unseen class on a photograph there is nothing to pick by
     if wanted.oracle and "H" in figures:
         label = our.label("oracle")
         figures["oracle"] = evaluation.oracle(task, our.module, our.config, how.checks, our.seed, label)
-    evaluation.write(our.out, our.benchmark, task, over_all, over_unseen, {"model": our.model} | figures)
+    evaluation.write(our.out, our.benchmark, task, judged, {"model": our.model} | figures)
     shown = "  ".join(f"{name} {figures[name]:.1f}" for name in metrics.FIGURES if name in figures)
     print(f"{our.label('evaluate')}: {shown}", flush=True)
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,12 @@ def read_json(path):
 
 def write_csv(path, rows, columns=()):
     """Write dictionaries with the same keys as a CSV with a header; `columns` names them where there may be no row."""
-    rows = list(rows)
+    rows = iter(rows)
+    first = next(rows, None)
     with replacing(path, "w") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else columns, lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=columns if first is None else list(first), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(rows if first is None else chain([first], rows))
 
 
 def read_csv(path):

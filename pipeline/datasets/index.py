@@ -1,6 +1,9 @@
 """index.csv: one row an image, with its class and its part of the split; written by the splits stage alone."""
 
+import csv
+from collections import defaultdict
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,10 @@ from pipeline.common.errors import UserError
 BOX = ("left", "top", "right", "bottom")
 PARTS = ("trainval", "test_seen", "test_unseen")
 VALIDATION = ("train", "val_seen", "val_unseen")
+NEEDED = ("row", "image", "class_id", "class_name", "split", "validation")
+
+READ = 16384
+"""Rows of the file that are held as text at once."""
 
 
 @dataclass(frozen=True)
@@ -47,31 +54,57 @@ def write(path, index):
     files.write_csv(path, (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)))
 
 
-def read(path):
-    """Read an `Index`. Raises UserError where the file is missing or is no index."""
+def read(path, images=True):
+    """Read an `Index`; with `images` False without `images` and `class_names`, which then are empty and take no memory.
+
+    Raises UserError where the file is missing or is no index.
+    """
     path = Path(path)
     try:
-        rows = files.read_csv(path)
+        with open(path, encoding="utf-8", newline="") as file:
+            lines = csv.reader(file)
+            header = next(lines, [])
+            needed = (*NEEDED, *BOX) if BOX[0] in header else NEEDED
+            if any(name not in header for name in needed):
+                raise UserError(f"{path}: is no index; it should have rows and the columns {', '.join(needed)}")
+            known = defaultdict(dict)
+            parts = list(_parts(lines, header, images, known))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: cannot be read ({error}); `dvc repro` makes it for the data sets of params.yaml"
         ) from None
-    needed = ("row", "image", "class_id", "class_name", "split", "validation")
-    if not rows or any(name not in rows[0] for name in needed):
-        raise UserError(f"{path}: is no index; it should have rows and the columns {', '.join(needed)}")
-    try:
-        if [int(row["row"]) for row in rows] != list(range(len(rows))):
-            raise ValueError("its rows are not numbered 0, 1, 2, ...")
-        labels = np.array([int(row["class_id"]) for row in rows])
-        boxes = np.array([[int(row[side]) for side in BOX] for row in rows]) if BOX[0] in rows[0] else None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, csv.Error) as error:
         raise UserError(f"{path}: {error}; `dvc repro` makes it") from None
-    folds = [name for name in rows[0] if name.startswith("validation")]
-    return Index(
-        [row["image"] for row in rows],
-        labels,
-        [row["class_name"] for row in rows],
-        np.array([row["split"] for row in rows]),
-        [np.array([row[name] for row in rows]) for name in folds],
-        boxes,
-    )
+    if not parts:
+        raise UserError(f"{path}: is no index; it should have rows and the columns {', '.join(NEEDED)}")
+    whole = {name: _joined([part.pop(name) for part in parts]) for name in list(parts[0])}
+    whole |= {name: np.array(list(values))[whole[name]] for name, values in known.items()}
+    folds = [whole[name] for name in header if name.startswith("validation")]
+    boxes = np.stack([whole[side] for side in BOX], 1) if BOX[0] in header else None
+    return Index(whole["image"], whole["class_id"], whole["class_name"], whole["split"], folds, boxes)
+
+
+def _parts(lines, header, images, known):
+    """The columns of READ rows at a time: numbers as arrays, names as lists, and of the few words of the split their
+    places in `known`, which for each such column gathers them."""
+    numbers = ("class_id", *BOX)
+    words = [name for name in header if name == "split" or name.startswith("validation")]
+    names, done = {}, 0
+    while rows := [row for row in islice(lines, READ) if row]:
+        if short := next((row for row in rows if len(row) != len(header)), None):
+            raise ValueError(f"row {short[0]} has {len(short)} values for {len(header)} columns")
+        columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+        if list(map(int, columns["row"])) != list(range(done, done + len(rows))):
+            raise ValueError("its rows are not numbered 0, 1, 2, ...")
+        done += len(rows)
+        part = {name: np.array(list(map(int, columns[name]))) for name in numbers if name in columns}
+        for name in words:
+            places = [known[name].setdefault(word, len(known[name])) for word in columns[name]]
+            part[name] = np.array(places, np.int32)
+        # one string a class, not one a row
+        of_rows = [names.setdefault(name, name) for name in columns["class_name"]] if images else []
+        yield part | {"image": list(columns["image"]) if images else [], "class_name": of_rows}
+
+
+def _joined(parts):
+    return list(chain(*parts)) if isinstance(parts[0], list) else np.concatenate(parts)

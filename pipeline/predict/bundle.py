@@ -5,6 +5,7 @@ keeps what the classifier was trained on for seen classes, so that it can be tra
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from safetensors.torch import load_file
 
 from pipeline.common import files, params
 from pipeline.common.errors import UserError, first_of
-from pipeline.models.base import Problem
+from pipeline.models.base import Problem, classifier
 from pipeline.models.base import registry as models
+from pipeline.models.base.rows import encoded
 from pipeline.protocol import tasks, trained
 from pipeline.vision import backbone, features
 
@@ -129,9 +131,12 @@ def learned(model, problem, seed):
     if made is None:
         # what such a model encodes are attributes already
         size = problem.seen.shape[1]
-        fitted = temperature(model.encode(problem.features) @ problem.seen.T, problem.labels)
+        # of evenly spaced images where the scores of all would be too many to hold
+        step = math.ceil(4 * len(problem.features) * len(problem.seen) / classifier.HELD)
+        inputs = encoded(model, problem.features[::step])
+        fitted = temperature(inputs @ problem.seen.T, problem.labels[::step])
         return {"reading.weight": torch.eye(size), "reading.centre": torch.zeros(size), "temperature": fitted}
-    inputs, labels = made
+    inputs, labels = made[0][:], made[1]
     semantics = torch.cat([problem.seen, problem.unseen])
     of_seen = labels < len(problem.seen)
     weight, centre = reading(inputs, semantics[labels])

@@ -12,6 +12,12 @@ from pipeline.protocol.selection import sweep
 POINTS = 200
 """Points of the seen-unseen curve that are written down; the area is of the exact one."""
 
+TOP = 5
+"""Classes of an image that are written down with their scores."""
+
+PAIRS = 20_000
+"""Kinds of mistake that are written down, the commonest: each image can be one of its own."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -29,39 +35,46 @@ def oracle(task, module, config, checks, seed, label):
     return {name: best[name] for name in ("epoch", "classifier_epoch", *FIGURES)}
 
 
-def write(out, benchmark, task, over_all, over_unseen, figures):
-    """Write metrics.json, predictions.npz, per_class.csv, confusion.csv and curve.csv into the folder `out`."""
-    classes = np.concatenate([task.seen, task.unseen])
-    gzsl = classes[over_all.argmax(1)]
-    czsl = np.full(len(gzsl), -1)
-    czsl[task.labels >= len(task.seen)] = task.unseen[over_unseen.argmax(1)]
-    labels = classes[task.labels]
+def write(out, benchmark, task, predictions, figures):
+    """Write metrics.json, predictions.npz, per_class.csv, confusion.csv and curve.csv into the folder `out`.
+
+    predictions.npz says of each judged image, in 60 bytes: rows, its row of index.csv; labels, gzsl, czsl: ids of its
+    class and of the best among all and among unseen classes (-1 for an image of a seen class); margin: score of the
+    best seen less that of the best unseen class; top, scores: M x TOP classes by their scores. And once: classes, ids
+    of all classes, the first `seen` of them seen.
+    """
+    classes = np.concatenate([task.seen, task.unseen]).astype(np.int32)
+    labels, gzsl = classes[predictions.labels], classes[predictions.gzsl]
+    czsl = np.where(predictions.czsl < 0, np.int32(-1), classes[predictions.czsl])
     files.write_json(out / "metrics.json", figures)
     files.write_npz(
         out / "predictions.npz",
-        rows=task.rows,
+        rows=task.rows.astype(np.int32),
         labels=labels,
         gzsl=gzsl,
         czsl=czsl,
+        margin=predictions.margin,
+        top=classes[predictions.top],
+        scores=predictions.scores,
         classes=classes,
         seen=len(task.seen),
-        scores=over_all.astype(np.float32),
     )
     files.write_csv(out / "per_class.csv", per_class(benchmark.class_names, task, labels, gzsl, czsl))
-    files.write_csv(out / "confusion.csv", confusion(benchmark.class_names, labels, gzsl, czsl))
-    files.write_csv(out / "curve.csv", curve(over_all, task))
+    pairs = confusion(benchmark.class_names, labels, gzsl, czsl)
+    files.write_csv(out / "confusion.csv", pairs)
+    files.write_csv(out / "curve.csv", curve(predictions.curve))
 
 
 def per_class(names, task, labels, gzsl, czsl):
     """A row a class with test images: its domain, number of images, accuracy among all and (unseen) among unseen."""
-    among_all = metrics.per_class(gzsl, labels)
+    among_all, images = metrics.per_class(gzsl, labels), np.bincount(labels)
     of_unseen = np.isin(labels, task.unseen)
     among_unseen = metrics.per_class(czsl[of_unseen], labels[of_unseen])
     return [
         {
             "class_name": names[c],
             "domain": "unseen" if c in among_unseen else "seen",
-            "images": int((labels == c).sum()),
+            "images": int(images[c]),
             "gzsl": round(100 * accuracy, 2),
             "czsl": round(100 * among_unseen[c], 2) if c in among_unseen else "",
         }
@@ -70,21 +83,27 @@ def per_class(names, task, labels, gzsl, czsl):
 
 
 def confusion(names, labels, gzsl, czsl):
-    """A row for each pair that occurs: true class, predicted class, how many images, in `gzsl` and in `czsl`."""
+    """A row for each pair that occurs: true class, predicted class, how many images, in `gzsl` and in `czsl`.
+
+    Of more than PAIRS kinds of mistake in one of the two, the commonest PAIRS; per_class.csv tells how many there are.
+    """
     rows = []
     for protocol, predictions in (("gzsl", gzsl), ("czsl", czsl)):
         made = predictions >= 0
-        pairs, counts = np.unique(np.stack([labels[made], predictions[made]]), axis=1, return_counts=True)
+        pairs, counts = np.unique(labels[made].astype(np.int64) * len(names) + predictions[made], return_counts=True)
+        actual, predicted = np.divmod(pairs, len(names))
+        mistakes = np.flatnonzero(actual != predicted)
+        mistakes = mistakes[np.argsort(-counts[mistakes], kind="stable")[:PAIRS]]
+        kept = np.sort(np.concatenate([np.flatnonzero(actual == predicted), mistakes]))
         rows += [
-            {"protocol": protocol, "actual": names[a], "predicted": names[p], "images": int(n)}
-            for (a, p), n in zip(pairs.T, counts, strict=True)
+            {"protocol": protocol, "actual": names[a], "predicted": names[p], "images": n}
+            for a, p, n in zip(*(values[kept].tolist() for values in (actual, predicted, counts)), strict=True)
         ]
     return rows
 
 
-def curve(over_all, task):
-    """Rows of the seen-unseen curve in percent, thinned evenly in U."""
-    exact = metrics.seen_unseen_curve(over_all, task.labels, task.seen_mask)
+def curve(exact):
+    """Rows of a seen-unseen `Curve` in percent, thinned evenly in U."""
     wanted = np.linspace(0, exact.unseen[-1], POINTS)
     kept = np.unique(np.concatenate([np.searchsorted(exact.unseen, wanted), [0, len(exact.unseen) - 1]]))
     high = metrics.harmonic(exact.seen, exact.unseen)

@@ -1,6 +1,7 @@
 """What the field reports: per-class means T1, U, S, their harmonic mean H, and the area under the seen-unseen curve."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -9,7 +10,10 @@ FIGURES = ("T1", "U", "S", "H", "AUSUC")
 
 def per_class(predictions, labels):
     """Accuracy of each class that has images: {class: share of its images predicted as it}."""
-    return {int(c): float((predictions[labels == c] == c).mean()) for c in np.unique(labels)}
+    images = np.bincount(labels)
+    right = np.bincount(labels[predictions == labels], minlength=len(images))
+    present = np.flatnonzero(images)
+    return dict(zip(present.tolist(), (right[present] / images[present]).tolist(), strict=True))
 
 
 def mean_per_class(predictions, labels):
@@ -53,52 +57,75 @@ class Curve:
         return float(finite.mean()) if len(finite) else 0.0
 
 
-def seen_unseen_curve(scores, labels, seen):
-    """The exact curve of N x C scores, N labels and a boolean mask of the C classes that are seen.
+@dataclass(frozen=True)
+class Predictions:
+    """What is said of M judged images: all that the figures follow from, and no score of every class.
 
-    An image is right for as long as its own domain wins and, within it, its class does: one threshold an image.
+    Classes are numbered 0..C-1, seen ones first; of equal scores the first class wins, as in argmax.
+
+    labels: M; seen: C booleans
+    best_seen, best_unseen: M, the class with the largest score among the seen and among the unseen ones
+    margin: M float32, the score of the former less that of the latter
+    czsl: M, the best class by the classifier over unseen classes alone; -1 for an image of a seen class
+    top, scores: M x k, the k classes with the largest scores of all, and those float32; k may be 0
     """
-    by_class = np.where(seen[None, :], scores, -np.inf)
-    best_seen = by_class.argmax(1)
-    by_class = np.where(seen[None, :], -np.inf, scores)
-    best_unseen = by_class.argmax(1)
-    rows = np.arange(len(labels))
-    margin = scores[rows, best_seen] - scores[rows, best_unseen]
-    of_seen = seen[labels]
-    right = np.where(of_seen, best_seen, best_unseen) == labels
-    # an image counts 1 / (images of its class) / (classes of its domain)
-    counts = np.bincount(labels, minlength=len(seen))
-    present = counts > 0
-    weight = right / counts[labels] / np.where(of_seen, (present & seen).sum(), (present & ~seen).sum())
-    constants, group = np.unique(margin, return_inverse=True)
-    gained = np.bincount(group, weight * ~of_seen, minlength=len(constants))
-    lost = np.bincount(group, weight * of_seen, minlength=len(constants))
-    unseen = np.concatenate([[0.0], np.cumsum(gained)])
-    total_seen = (weight * of_seen).sum()
-    return Curve(np.concatenate([[-np.inf], constants]), unseen, total_seen - np.concatenate([[0.0], np.cumsum(lost)]))
+
+    labels: np.ndarray
+    seen: np.ndarray
+    best_seen: np.ndarray
+    best_unseen: np.ndarray
+    margin: np.ndarray
+    czsl: np.ndarray
+    top: np.ndarray
+    scores: np.ndarray
+
+    @property
+    def gzsl(self):
+        """M, the best of all classes."""
+        return np.where(self.margin >= 0, self.best_seen, self.best_unseen)
+
+    @property
+    def of_seen(self):
+        """M booleans: whether the image is of a seen class."""
+        return self.seen[self.labels]
+
+    @cached_property
+    def curve(self):
+        """The exact `Curve`: an image is right for as long as its own domain wins and, within it, its class does, which
+        is one threshold an image."""
+        of_seen, labels = self.of_seen, self.labels
+        right = np.where(of_seen, self.best_seen, self.best_unseen) == labels
+        # an image counts 1 / (images of its class) / (classes of its domain)
+        counts = np.bincount(labels, minlength=len(self.seen))
+        present = counts > 0
+        domain = np.where(of_seen, (present & self.seen).sum(), (present & ~self.seen).sum())
+        weight = right / counts[labels] / domain
+        constants, group = np.unique(self.margin, return_inverse=True)
+        gained = np.bincount(group, weight * ~of_seen, minlength=len(constants))
+        lost = np.bincount(group, weight * of_seen, minlength=len(constants))
+        return Curve(
+            np.concatenate([[-np.inf], constants]),
+            np.concatenate([[0.0], np.cumsum(gained)]),
+            (weight * of_seen).sum() - np.concatenate([[0.0], np.cumsum(lost)]),
+        )
 
 
-def summary(gzsl_scores, czsl_scores, labels, seen, constant=None):
-    """All figures of one evaluation, in percent.
+def summary(predictions, constant=None):
+    """All figures of one evaluation, in percent. With a `constant`, also U, S, H after calibrated stacking with it.
 
-    gzsl_scores: N x C over all classes; czsl_scores: N' x U over unseen classes for the N' rows of unseen classes;
-    labels: N in 0..C-1; seen: C booleans. With a `constant`, also U, S, H after calibrated stacking with it.
     Without an image of an unseen class there is S alone.
     """
-    predictions = gzsl_scores.argmax(1)
-    of_seen = seen[labels]
+    labels, of_seen, gzsl = predictions.labels, predictions.of_seen, predictions.gzsl
     if of_seen.all():
-        return {"S": 100 * mean_per_class(predictions, labels)}
-    unseen_ids = np.flatnonzero(~seen)
+        return {"S": 100 * mean_per_class(gzsl, labels)}
     figures = {
-        "T1": mean_per_class(unseen_ids[czsl_scores.argmax(1)], labels[~of_seen]),
-        "U": mean_per_class(predictions[~of_seen], labels[~of_seen]),
-        "S": mean_per_class(predictions[of_seen], labels[of_seen]),
+        "T1": mean_per_class(predictions.czsl[~of_seen], labels[~of_seen]),
+        "U": mean_per_class(gzsl[~of_seen], labels[~of_seen]),
+        "S": mean_per_class(gzsl[of_seen], labels[of_seen]),
     }
     figures["H"] = float(harmonic(figures["S"], figures["U"]))
-    curve = seen_unseen_curve(gzsl_scores, labels, seen)
-    figures["AUSUC"] = curve.area
+    figures["AUSUC"] = predictions.curve.area
     if constant is not None:
-        unseen_at, seen_at = curve.at(constant)
+        unseen_at, seen_at = predictions.curve.at(constant)
         figures |= {"U_cal": unseen_at, "S_cal": seen_at, "H_cal": float(harmonic(seen_at, unseen_at))}
     return {name: 100 * value for name, value in figures.items()}

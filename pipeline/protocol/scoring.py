@@ -1,4 +1,4 @@
-"""From a model and a task to scores: the model built, its linear classifiers, what they say of the judged images."""
+"""From a model and a task to linear classifiers: the model built, and both heads after each epoch of theirs."""
 
 import gc
 
@@ -33,16 +33,3 @@ def heads(model, task, config, seed, gzsl_epochs, czsl_epochs):
         classifier.epochs(*made, seen + len(task.unseen), *options, gzsl_epochs, model.expand),
         classifier.epochs(inputs, labels - seen, len(task.unseen), *options, czsl_epochs, model.expand),
     )
-
-
-@torch.no_grad()
-def scores(task, model, gzsl, czsl, encoded=None):
-    """Scores of the judged images: M x C over all classes, and of the rows of unseen classes over those alone.
-
-    encoded: the images' inputs and what remains to be done to each batch of them, where the caller has them
-    """
-    inputs, expand = encoded or (model.encode(task.features), model.expand)
-    unseen = torch.from_numpy(task.labels >= len(task.seen)).to(inputs.device)
-    over_all = classifier.scores(gzsl, inputs, expand)
-    over_unseen = classifier.scores(czsl, inputs[unseen], expand)
-    return over_all.cpu().numpy(), over_unseen.cpu().numpy()

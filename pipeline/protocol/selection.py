@@ -1,5 +1,6 @@
 """Epochs, chosen on validation classes: a training is judged on its way, and the best of what was seen is taken."""
 
+import gc
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -8,10 +9,10 @@ import torch
 
 from pipeline.common import training
 from pipeline.common.params import AtLeastOne
-from pipeline.models.base import classifier
 from pipeline.protocol import metrics, tasks
+from pipeline.protocol.judging import Inputs, predictions
 from pipeline.protocol.metrics import FIGURES
-from pipeline.protocol.scoring import build, heads, scores
+from pipeline.protocol.scoring import build, heads
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ def check(model, task, config, seed):
     options = getattr(config, "classifier", None)
     most = (options.gzsl_epochs, options.czsl_epochs) if options else (1, 1)
     every_gzsl, every_czsl = heads(model, task, config, seed, *most)
-    encoded = classifier.expanded(model.encode(task.features), model.expand)
+    inputs = Inputs(task, model, hold=max(most) > 1)
     rows, gzsl, czsl = [], None, None
     for i in range(max(most)):
         # the shorter training stands still at its end
         gzsl, czsl = next(every_gzsl, gzsl), next(every_czsl, czsl)
-        over_all, over_unseen = scores(task, model, gzsl, czsl, encoded)
-        constant = metrics.seen_unseen_curve(over_all, task.labels, task.seen_mask).best()
-        figures = metrics.summary(over_all, over_unseen, task.labels, task.seen_mask, constant)
+        judged = predictions(task, model, gzsl, czsl, inputs)
+        constant = judged.curve.best()
+        figures = metrics.summary(judged, constant)
         rows.append({"classifier_epoch": i + 1} | figures | {"constant": constant})
     return rows
 
@@ -103,6 +104,9 @@ def select(benchmark, module, config, how, seed, device, label, checkpoints=None
     tasks.need_folds(benchmark, how.folds)
     folds = []
     for fold in range(how.folds):
+        # the features of the last fold would lie in memory still, in trainers that hold themselves
+        task = None
+        gc.collect()
         task = tasks.validation_task(benchmark, fold, device)
         name = f"{label}, fold {fold + 1} of {how.folds}"
         checkpoint = checkpoints[fold] if checkpoints else None

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,10 @@ from pipeline.common import files
 from pipeline.common.errors import UserError
 from pipeline.datasets import index
 from pipeline.models.base import Problem
+from pipeline.models.base.rows import BLOCK, Stored
+
+FREE = 0.5
+"""Share of a GPU's free memory that training features may take; networks, their inputs and scores need the rest."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +33,29 @@ class Benchmark:
     validation: list[np.ndarray]
     class_names: list[str]
 
+    @cached_property
+    def digest(self):
+        """See `fingerprint`; hashed once, for it reads all features."""
+        state = hashlib.sha256()
+        for array in (self.features, self.attributes, self.labels, self.split, *self.validation):
+            for start in range(0, len(array), BLOCK):
+                state.update(np.ascontiguousarray(array[start : start + BLOCK]).view(np.uint8))
+        return state.hexdigest()
+
 
 @dataclass(frozen=True)
 class Task:
     """A problem to learn from and the images to be judged on, which the learner never sees.
 
-    seen, unseen: ids of the classes; problem: see `pipeline.models.base`; features: M x d_x of the judged images;
+    seen, unseen: ids of the classes; problem: see `pipeline.models.base`; features: M x d_x of the judged images, which
+    stay in the memory map and are read in blocks;
     labels: M, positions in `seen` followed by `unseen`; rows: M, their rows in index.csv
     """
 
     seen: np.ndarray
     unseen: np.ndarray
     problem: Problem
-    features: torch.Tensor
+    features: Stored
     labels: np.ndarray
     rows: np.ndarray
 
@@ -53,7 +68,7 @@ class Task:
 def load(folder):
     """Read data/<data set>/ and check that its files belong together."""
     folder = Path(folder)
-    rows = index.read(folder / "index.csv")
+    rows = index.read(folder / "index.csv", images=False)
     semantics = files.read_npz(folder / "semantics.npz")
     features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
     if features.ndim != 2 or len(features) != len(rows.labels):
@@ -73,10 +88,7 @@ def load(folder):
 
 def fingerprint(benchmark):
     """A digest of all that a training reads, to tell whose checkpoint a file is."""
-    state = hashlib.sha256()
-    for array in (benchmark.features, benchmark.attributes, benchmark.labels, benchmark.split, *benchmark.validation):
-        state.update(np.ascontiguousarray(array).tobytes())
-    return state.hexdigest()
+    return benchmark.digest
 
 
 def need_folds(benchmark, folds):
@@ -94,29 +106,62 @@ def validation_task(benchmark, fold, device):
     return _task(benchmark, part == "train", part == "val_seen", part == "val_unseen", None, device)
 
 
-def test_task(benchmark, device):
-    """Learn from all of trainval; judged on test_seen and test_unseen."""
+def test_task(benchmark, device, learn=True):  # noqa: PT028 - not a test
+    """Learn from all of trainval; judged on test_seen and test_unseen.
+
+    learn: False where nothing is to be learnt: the training features then stay in the memory map
+    """
     split = benchmark.split
     everyone = np.arange(len(benchmark.class_names))
-    return _task(benchmark, split == "trainval", split == "test_seen", split == "test_unseen", everyone, device)
+    return _task(benchmark, split == "trainval", split == "test_seen", split == "test_unseen", everyone, device, learn)
 
 
-def _task(benchmark, train, judged_seen, judged_unseen, everyone, device):
+def _task(benchmark, train, judged_seen, judged_unseen, everyone, device, learn=True):
     labels = benchmark.labels
     seen = np.unique(labels[train])
     # classes without any image still take part in the final task: they can be mistaken for
     unseen = np.unique(labels[judged_unseen]) if everyone is None else np.setdiff1d(everyone, seen)
     position = np.full(len(benchmark.class_names), -1)
     position[np.concatenate([seen, unseen])] = np.arange(len(seen) + len(unseen))
-    rows = np.flatnonzero(judged_seen | judged_unseen)
+    learnt, rows = np.flatnonzero(train), np.flatnonzero(judged_seen | judged_unseen)
+    features = Stored(benchmark.features, learnt, device)
 
     def tensor(array):
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
     problem = Problem(
-        tensor(benchmark.features[train]),
-        tensor(position[labels[train]]),
+        placed(features) if learn else features,
+        tensor(position[labels[learnt]]),
         tensor(benchmark.attributes[seen]),
         tensor(benchmark.attributes[unseen]),
     )
-    return Task(seen, unseen, problem, tensor(benchmark.features[rows]), position[labels[rows]], rows)
+    return Task(seen, unseen, problem, Stored(benchmark.features, rows, device), position[labels[rows]], rows)
+
+
+def placed(features):
+    """Training features where they are learnt from: on their device; or, where they would take more than FREE of the
+    memory that a GPU has left, pinned in the processor's memory, where each minibatch takes its rows. A line says so.
+    """
+    device, size = features.device, 4 * features.shape.numel()
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    if free is None or size <= FREE * free:
+        return _copied(features, torch.empty(features.shape, device=device))
+    print(
+        f"training features ({size / 2**30:.1f} GiB) stay in the processor's memory, for {device} has"
+        f" {free / 2**30:.1f} GiB free: minibatches are gathered from there, which is slower",
+        flush=True,
+    )
+    near = Stored(features.held, features.rows, "cpu")
+    return Stored(_copied(near, _pinned(features.shape)), np.arange(len(features)), device)
+
+
+def _pinned(shape):
+    """Memory that a GPU fetches from without a detour."""
+    return torch.empty(shape, pin_memory=True)
+
+
+def _copied(features, target):
+    """Block by block, so that no second copy lies in memory meanwhile."""
+    for block, rows in zip(features.split(BLOCK), target.split(BLOCK), strict=True):
+        rows.copy_(block)
+    return target

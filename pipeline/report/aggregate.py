@@ -101,10 +101,10 @@ def tables(runs):
 
 
 def _confused_images(run):
-    """A row an image of an unseen class, classified among the unseen ones."""
+    """A row an image of an unseen class, classified among the unseen ones; images of one kind share it."""
     return [
-        {"actual": row["actual"], "predicted": row["predicted"]}
+        image
         for row in run.confusion
         if row["protocol"] == "czsl"
-        for _ in range(int(row["images"]))
+        for image in [{"actual": row["actual"], "predicted": row["predicted"]}] * int(row["images"])
     ]

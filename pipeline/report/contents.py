@@ -31,7 +31,7 @@ def gather(name, runs):
     """A `Shown` of the data set `name`. Map and photographs are of the first seed."""
     folder, first = Path("data") / name, runs[0]
     benchmark = tasks.load(folder)
-    task = tasks.test_task(benchmark, torch.device("cpu"))
+    task = tasks.test_task(benchmark, torch.device("cpu"), learn=False)
     kept = trained.read(first.folder / "model.safetensors")
     model, *_ = kept.restore(task)
     order = [row["class_name"] for row in sorted(first.per_class, key=lambda row: -float(row["gzsl"]))]

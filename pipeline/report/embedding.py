@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipeline.models.base import Problem
+
 POINTS = 40
 """Images, and synthesised samples, shown of a class at most."""
 
@@ -13,7 +15,7 @@ POINTS = 40
 class Cloud:
     """One class on the map: its name, k x 2 real test images and m x 2 synthesised samples.
 
-    Of a seen class the second are the classifier's training inputs, which come from real trainval images.
+    Of a seen class the second are made as the classifier's training inputs are, from real trainval images.
     """
 
     name: str
@@ -67,23 +69,36 @@ def principal(points):
     return centre, axes, shares
 
 
+def _problem_of(problem, seen, unseen):
+    """A `Problem` of some of its classes alone, by their numbers: their semantics, and images of those seen."""
+    device = problem.labels.device
+    number = torch.full((len(problem.seen),), -1, device=device)
+    number[seen] = torch.arange(len(seen), device=device)
+    rows = (number[problem.labels] >= 0).nonzero()[:, 0]
+    labels = number[problem.labels[rows]]
+    return Problem(problem.features[rows], labels, problem.seen[seen], problem.unseen[unseen])
+
+
 @torch.no_grad()
 def build(task, model, names, order, seed, most=8):
     """The `Map` of a trained model. task: what it was judged on; names: of all classes, by id.
 
-    order: ids of the classes from best to worst; `most` of each domain are shown, evenly from best to worst.
+    order: ids of the classes from best to worst; `most` of each domain are shown, evenly from best to worst. No image
+    and no sample of any other class is looked at, for there may be many.
     """
-    encoded = model.encode(task.features).float()
-    made = model.classifier_set(task.problem, seed)
-    if made is None:
-        inputs = torch.cat([task.problem.seen, task.problem.unseen])
-        labels = torch.arange(len(inputs), device=inputs.device)
+    position = {int(class_id): i for i, class_id in enumerate(np.concatenate([task.seen, task.unseen]))}
+    unseen, seen = (
+        spaced([c for c in order if (position[c] >= len(task.seen)) == domain], most) for domain in (True, False)
+    )
+    problem = _problem_of(task.problem, [position[c] for c in seen], [position[c] - len(task.seen) for c in unseen])
+    made = model.classifier_set(problem, seed)
+
+    def comparable(rows):
         # a bilinear score only knows the directions
-        encoded, inputs = (torch.nn.functional.normalize(rows.float(), dim=1) for rows in (encoded, inputs))
-    else:
-        inputs, labels = made
-    classes = np.concatenate([task.seen, task.unseen])
-    position = {int(class_id): i for i, class_id in enumerate(classes)}
+        return torch.nn.functional.normalize(rows.float(), dim=1) if made is None else rows.float()
+
+    inputs = comparable(torch.cat([problem.seen, problem.unseen]) if made is None else made[0][:])
+    labels = torch.arange(len(inputs), device=inputs.device) if made is None else made[1]
     generator = torch.Generator().manual_seed(seed)
 
     def some(rows):
@@ -92,15 +107,12 @@ def build(task, model, names, order, seed, most=8):
 
     judged = torch.from_numpy(task.labels)
     clouds = []
-    for domain in (task.unseen, task.seen):
-        own = {int(class_id) for class_id in domain}
-        for class_id in spaced([c for c in order if c in own], most):
-            at = position[class_id]
-            real = encoded[some((judged == at).nonzero()[:, 0]).to(encoded.device)]
-            fake = inputs[some((labels == at).nonzero()[:, 0]).to(inputs.device)]
-            clouds.append(
-                (class_id in set(task.unseen.tolist()), names[class_id], real.double().cpu(), fake.double().cpu())
-            )
+    for shown, first, is_unseen in ((unseen, len(seen), True), (seen, 0, False)):
+        for number, class_id in enumerate(shown, start=first):
+            images = some((judged == position[class_id]).nonzero()[:, 0])
+            real = comparable(model.encode(task.features[images]))
+            fake = inputs[some((labels == number).nonzero()[:, 0]).to(inputs.device)]
+            clouds.append((is_unseen, names[class_id], real.double().cpu(), fake.double().cpu()))
     # axes of the images alone: the noise of samples can be wide in directions that tell no class from another
     centre, axes, shares = principal(torch.cat([real for _, _, real, _ in clouds]))
 

@@ -3,6 +3,16 @@
 import math
 
 from pipeline.report import aggregate, svg
+from pipeline.report.embedding import spaced
+
+BARS = 1000
+"""Classes whose accuracy is drawn: there are 900 pixels for them."""
+
+CONFUSED = 100
+"""Classes of the confusion matrix."""
+
+CELLS = 4000
+"""Cells of the confusion matrix, each of which tells its classes and images."""
 
 
 def number(row, name):
@@ -87,9 +97,16 @@ def training(run):
 
 
 def accuracies(run, column="gzsl"):
-    """Per-class accuracies, sorted within seen and unseen classes, one stem a class."""
+    """Per-class accuracies, sorted within seen and unseen classes, one stem a class; of more than BARS classes so many,
+    evenly from the best to the worst of each kind. (chart, in words what was left out)."""
     rows = [row for row in run.per_class if row[column] != ""]
     ordered = sorted(rows, key=lambda row: (row["domain"] == "seen", -number(row, column)))
+    counts = {kind: sum(row["domain"] == kind for row in ordered) for kind in ("unseen", "seen")}
+    left_out = ""
+    if len(rows) > BARS:
+        left_out = f" Drawn: {BARS:,} of the {len(rows):,} classes, evenly from the best to the worst of each kind."
+        share = min(max(2, round(BARS * counts["unseen"] / len(rows))), BARS - 2)
+        ordered = spaced(ordered[: counts["unseen"]], share) + spaced(ordered[counts["unseen"] :], BARS - share)
     plot = svg.Plot("Accuracy of each class", (0, len(ordered)), (0, 100), 900, 220, (10, 10, 26, 48))
     plot.axes("", "accuracy (%)", [], [0, 25, 50, 75, 100])
     step = plot.px(1) - plot.px(0)
@@ -104,18 +121,37 @@ def accuracies(run, column="gzsl"):
     unseen = sum(row["domain"] == "unseen" for row in ordered)
     for first, count, name in ((0, unseen, "unseen"), (unseen, len(ordered) - unseen, "seen")):
         if count:
-            plot.text(first + count / 2, 0, f"{count} {name} classes", "name", "middle", dy=18)
-    return str(plot)
+            words = f"{counts[name]:,} {name} classes"
+            plot.text(first + count / 2, 0, words, "name", "middle", dy=18)
+    return str(plot), left_out
+
+
+def _confused(run, protocol):
+    """(rows of the confusion to draw, the classes' names in order, images of each, in words what was left out)."""
+    rows = [row for row in run.confusion if row["protocol"] == protocol]
+    names = sorted({row["actual"] for row in rows} | {row["predicted"] for row in rows})
+    judged = [row for row in run.per_class if row["domain"] == "unseen"]
+    total = {row["class_name"]: int(row["images"]) for row in judged}
+    if len(names) <= CONFUSED and len(rows) <= CELLS:
+        return rows, names, total, ""
+    judged.sort(key=lambda row: (-float(row["czsl"]), row["class_name"]))
+    kept = names if len(names) <= CONFUSED else [row["class_name"] for row in spaced(judged, CONFUSED)]
+    kept, every = set(kept), len(names)
+    rows = [row for row in rows if row["actual"] in kept and row["predicted"] in kept]
+    rows = sorted(rows, key=lambda row: -int(row["images"]))[:CELLS]
+    share = sum(int(row["images"]) for row in rows) / sum(total.get(name, 0) for name in kept)
+    left_out = (
+        f" Drawn: {len(kept):,} of {every:,} classes, evenly from the best to the worst, and what {share:.0%} of their"
+        " images were taken for; other classes and rarer mistakes are left out."
+    )
+    return rows, sorted(kept), total, left_out
 
 
 def confusion(run, protocol="czsl"):
-    """Confusion among unseen classes as shares of each row, in the order of the classes' names."""
-    rows = [row for row in run.confusion if row["protocol"] == protocol]
-    names = sorted({row["actual"] for row in rows} | {row["predicted"] for row in rows})
+    """Confusion among unseen classes as shares of each row, in the order of the classes' names; of more than CONFUSED
+    classes so many, and of more than CELLS cells the commonest. (chart, in words what was left out)."""
+    rows, names, total, left_out = _confused(run, protocol)
     place = {name: i for i, name in enumerate(names)}
-    total = {}
-    for row in rows:
-        total[row["actual"]] = total.get(row["actual"], 0) + int(row["images"])
     n = len(names)
     named = n <= 25
     side, left = 380, 150 if named else 24
@@ -137,7 +173,7 @@ def confusion(run, protocol="czsl"):
         plot.add(f'<text class="name" transform="{middle}" text-anchor="middle">true class</text>')
     words = "taken for, in the same order"
     plot.add(f'<text class="name" x="{left + side / 2:.0f}" y="{side + 22}" text-anchor="middle">{words}</text>')
-    return str(plot)
+    return str(plot), left_out
 
 
 def clouds(drawn, shown, kind):

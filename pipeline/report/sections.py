@@ -149,8 +149,9 @@ def _confusion(run):
         "Rows are true classes, columns what they were taken for, among unseen classes alone."
         " The stronger the colour, the larger the share."
     )
+    chart, left_out = figures.confusion(run)
     key = [("round", "unseen", "right"), ("round", "chosen", "mistaken")]
-    return figure("Confusion among unseen classes", figures.confusion(run), caption, key)
+    return figure("Confusion among unseen classes", chart, caption + left_out, key)
 
 
 def _confused(run, most=8):
@@ -169,11 +170,18 @@ def _confused(run, most=8):
         for actual, predicted, count in rows[:most]
     )
     head = "<tr><th>unseen class</th><th>taken for</th><th>images</th></tr>"
-    wrong = sum(count for *_, count in rows)
+    listed = sum(count for *_, count in rows)
     to_seen = sum(count for _, predicted, count in rows if predicted not in unseen)
-    caption = f"Among all classes, {to_seen / max(wrong, 1):.0%} of the mistakes on unseen classes went to seen ones."
+    right = sum(int(row["images"]) for row in run.confusion if _right(row) and row["actual"] in unseen)
+    wrong = sum(unseen.values()) - right
+    which = "mistakes" if listed == wrong else f"{listed:,} commonest of {wrong:,} mistakes"
+    caption = f"Among all classes, {to_seen / max(listed, 1):.0%} of the {which} on unseen classes went to seen ones."
     table = f'<div class="wide"><table class="words"><thead>{head}</thead><tbody>{body}</tbody></table></div>'
     return f"<figure><h3>Commonest mistakes</h3>{table}<figcaption>{caption}</figcaption></figure>"
+
+
+def _right(row):
+    return row["protocol"] == "gzsl" and row["actual"] == row["predicted"]
 
 
 def _map(drawn):
@@ -199,8 +207,8 @@ def _map(drawn):
 
 
 def _accuracies(run):
-    caption = f"Among all classes, seed {run.seed}, sorted."
-    return figure("Accuracy of each class", figures.accuracies(run), caption)
+    chart, left_out = figures.accuracies(run)
+    return figure("Accuracy of each class", chart, f"Among all classes, seed {run.seed}, sorted.{left_out}")
 
 
 def _seeds(runs):

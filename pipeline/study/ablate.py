@@ -21,8 +21,9 @@ from torch.nn.functional import normalize
 from pipeline.common import machine, params
 from pipeline.common.errors import UserError
 from pipeline.models.base import registry as models
+from pipeline.models.base.rows import encoded
 from pipeline.predict import bundle
-from pipeline.protocol import metrics, scoring, selection, tasks, trained
+from pipeline.protocol import judging, metrics, selection, tasks, trained
 from pipeline.report.statistics import spread
 
 BASE = "cycle.weight=0 fem.training=none levels=0"
@@ -90,26 +91,30 @@ def configured(given, model, dataset, *settings):
 
 
 @torch.no_grad()
-def symptoms(task, model, over_all, seed):
+def symptoms(task, model, head, seed):
     """What the BSeGN abstract complains of, measured alike for every model that synthesises, in percent.
 
     unseen_as_seen: share of synthesised unseen inputs that a linear embedding into the semantics, fitted on real images
     of seen classes alone, puts nearest to a seen class
     seen_confidence, unseen_confidence: mean over the judged images of seen (unseen) classes of the largest
     probability of a seen (unseen) class, under the classifier over all classes
-    Nothing for a model that synthesises nothing.
+    head: the classifier over all classes. Nothing for a model that synthesises nothing.
     """
     made = model.classifier_set(task.problem, seed, unseen_only=True)
     if made is None:
         return {}
     problem = task.problem
     semantics = problem.seen[problem.labels]
-    weight, centre = bundle.reading(model.encode(problem.features), semantics)
+    weight, centre = bundle.reading(encoded(model, problem.features), semantics)
     embedded = normalize((made[0] - centre) @ weight.T + semantics.mean(0))
     taken = (embedded @ torch.cat([problem.seen, problem.unseen]).T).argmax(1)
-    probabilities = torch.from_numpy(over_all).softmax(1).numpy()
-    seen, of_seen = task.seen_mask, task.seen_mask[task.labels]
-    confidences = probabilities[of_seen][:, seen].max(1).mean(), probabilities[~of_seen][:, ~seen].max(1).mean()
+    seen, of_seen = len(task.seen), task.seen_mask[task.labels]
+    largest = []
+    for scores in judging.blocks(task, model, head):
+        likely = scores.softmax(1)
+        largest.append(torch.stack([likely[:, :seen].amax(1), likely[:, seen:].amax(1)]).cpu())
+    of_domain = torch.cat(largest, 1).numpy()
+    confidences = of_domain[0][of_seen].mean(), of_domain[1][~of_seen].mean()
     shares = (taken < len(task.seen)).double().mean().item(), *map(float, confidences)
     return dict(zip(SYMPTOMS, (100 * share for share in shares), strict=True))
 
@@ -123,10 +128,9 @@ def run(benchmark, module, config, how, seed, device, label, tested):
         return row
     task = tasks.test_task(benchmark, device)
     tensors, _ = trained.train(task, module, config, chosen, seed, label)
-    model, *heads = trained.restore(task, module, config, tensors)
-    over_all, over_unseen = scoring.scores(task, model, *heads)
-    row |= metrics.summary(over_all, over_unseen, task.labels, task.seen_mask, chosen["constant"])
-    return row | symptoms(task, model, over_all, seed)
+    model, gzsl, czsl = trained.restore(task, module, config, tensors)
+    row |= metrics.summary(judging.predictions(task, model, gzsl, czsl), chosen["constant"])
+    return row | symptoms(task, model, gzsl, seed)
 
 
 def table(rows):

@@ -44,7 +44,11 @@ def test_round_trip(tmp_path, folds, boxes):
         ("row,image\n0,a\n", "is no index"),
         ("row,image,class_id,class_name,split,validation\n1,a,0,owl,trainval,train\n", "not numbered 0, 1, 2"),
         ("row,image,class_id,class_name,split,validation\n0,a,owl,owl,trainval,train\n", "invalid literal"),
-        ("row,image,class_id,class_name,split,validation\n0,a\n", "should be|int"),
+        (
+            "row,image,class_id,class_name,split,validation,left\n0,a,0,owl,trainval,train,3\n",
+            "right, bottom",
+        ),
+        ("row,image,class_id,class_name,split,validation\n0,a\n", "row 0 has 2 values for 6 columns"),
     ],
 )
 def test_what_is_no_index_is_refused(tmp_path, content, message):
@@ -52,3 +56,17 @@ def test_what_is_no_index_is_refused(tmp_path, content, message):
         (tmp_path / "index.csv").write_text(content)
     with pytest.raises(UserError, match=message):
         index.read(tmp_path / "index.csv")
+
+
+def test_a_long_index_is_read_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "READ", 2)
+    stated = made(3, None)
+    index.write(tmp_path / "index.csv", stated)
+    found = index.read(tmp_path / "index.csv")
+    assert (found.images, found.class_names) == (list(stated.images), list(stated.class_names))
+    for name in ("labels", "split", "validation"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(stated, name))
+    brief = index.read(tmp_path / "index.csv", images=False)
+    assert (brief.images, brief.class_names) == ([], [])
+    np.testing.assert_array_equal(brief.labels, stated.labels)
+    assert brief.split.dtype == found.split.dtype == stated.split.dtype

@@ -12,7 +12,7 @@ import yaml
 from pipeline.common import params, training
 from pipeline.common.errors import UserError
 from pipeline.models.base import registry as models
-from pipeline.protocol import evaluation, metrics, scoring, selection, tasks, trained
+from pipeline.protocol import evaluation, judging, metrics, selection, tasks, trained
 from tests import problems
 
 BENCHMARK = problems.benchmark()
@@ -42,8 +42,8 @@ def test_a_model_learns_to_tell_unseen_classes_apart(name):
     task = tasks.test_task(BENCHMARK, "cpu")
     tensors, history = trained.train(task, module, settings, chosen, 0, name)
     assert [row["epoch"] for row in history] == list(range(1, chosen["epoch"] + 1))
-    scores = scoring.scores(task, *trained.restore(task, module, settings, tensors))
-    figures = metrics.summary(*scores, task.labels, task.seen_mask, chosen["constant"])
+    judged = judging.predictions(task, *trained.restore(task, module, settings, tensors))
+    figures = metrics.summary(judged, chosen["constant"])
     # of four unseen classes; chance is 25
     assert figures["T1"] > 40
     assert json.loads(json.dumps(figures)) == figures
@@ -125,8 +125,8 @@ def test_the_chosen_epoch_is_the_best_on_validation_and_not_on_test():
     oracle = evaluation.oracle(tasks.test_task(BENCHMARK, "cpu"), models.get("eszsl"), config("eszsl"), 3, 0, "oracle")
     task = tasks.test_task(BENCHMARK, "cpu")
     tensors, _ = trained.train(task, models.get("eszsl"), config("eszsl"), chosen, 0, "eszsl")
-    scores = scoring.scores(task, *trained.restore(task, models.get("eszsl"), config("eszsl"), tensors))
-    assert oracle["H"] >= metrics.summary(*scores, task.labels, task.seen_mask)["H"]
+    judged = judging.predictions(task, *trained.restore(task, models.get("eszsl"), config("eszsl"), tensors))
+    assert oracle["H"] >= metrics.summary(judged)["H"]
 
 
 def test_no_test_image_and_no_test_label_reaches_training():

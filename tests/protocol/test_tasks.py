@@ -1,14 +1,18 @@
 """The tasks hold what they should and nothing that they must not."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
+import torch
 
-from pipeline.common import files
+from benchmarks import configs
+from pipeline.common import files, params
 from pipeline.common.errors import UserError
 from pipeline.datasets import index
-from pipeline.protocol import tasks
+from pipeline.models.base import registry as models
+from pipeline.protocol import tasks, trained
 from tests import problems
 
 BENCHMARK = problems.benchmark()
@@ -92,3 +96,45 @@ def test_features_of_another_extraction_are_refused(tmp_path):
     write(tmp_path, BENCHMARK.features[:-1])
     with pytest.raises(UserError, match=r"features\.npy: its shape is \(479, 24\), but index\.csv has 480 rows"):
         tasks.load(tmp_path)
+
+
+def test_features_that_do_not_fit_a_gpu_stay_beside_it_and_a_line_says_so(monkeypatch, capsys):
+    where = tasks.Stored(BENCHMARK.features, np.arange(5, 400, 3), "cuda:0")
+    size = 4 * where.shape.numel()
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (2 * size - 1, 1 << 40))
+    pinned = []
+    monkeypatch.setattr(tasks, "_pinned", lambda shape: pinned.append(torch.empty(shape)) or pinned[-1])
+    placed = tasks.placed(where)
+    assert (placed.device.type, placed.held) == ("cuda", pinned[0])
+    assert re.fullmatch(r"training features \(.*\) stay in the processor's memory, .*\n", capsys.readouterr().out)
+    np.testing.assert_array_equal(placed.held[placed.rows], BENCHMARK.features[where.rows])
+
+
+@pytest.mark.parametrize("name", params.MODELS)
+def test_a_model_learns_the_same_from_features_beside_the_device(name, monkeypatch):
+    module = models.get(name)
+    changes = {"eszsl": {}}.get(name, {"epochs": 2})
+    config = configs.config(name, "shapes", changes)
+    task = tasks.test_task(BENCHMARK, "cpu")
+    beside = tasks.Stored(task.problem.features, np.arange(len(task.problem.features)), "cpu")
+    apart = dataclasses.replace(task, problem=dataclasses.replace(task.problem, features=beside))
+    chosen = {"epoch": 2, "gzsl_epoch": 1, "czsl_epoch": 1}
+    expected, _ = trained.train(task, module, config, chosen, 0, name)
+    # as where there are too many for the classifier's inputs to be held
+    monkeypatch.setattr("pipeline.models.base.classifier.HELD", 0)
+    found, _ = trained.train(apart, module, config, chosen, 0, name)
+    for key, tensor in expected.items():
+        torch.testing.assert_close(found[key], tensor, rtol=0, atol=1e-5 if key.startswith("gzsl") else 0, msg=key)
+
+
+def test_what_learns_nothing_holds_no_training_features():
+    task = tasks.test_task(BENCHMARK, "cpu", learn=False)
+    assert task.problem.features.held is BENCHMARK.features
+    assert torch.equal(task.problem.features[:], tasks.test_task(BENCHMARK, "cpu").problem.features)
+
+
+def test_features_are_hashed_once(monkeypatch):
+    fresh = dataclasses.replace(BENCHMARK)
+    first = tasks.fingerprint(fresh)
+    monkeypatch.setattr(tasks.hashlib, "sha256", lambda: pytest.fail("hashed again"))
+    assert tasks.fingerprint(fresh) == first

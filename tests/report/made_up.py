@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from pipeline.common import files, params
 from pipeline.datasets import index
 from pipeline.models.base import registry as models
-from pipeline.protocol import evaluation, metrics, scoring, selection, tasks, trained
+from pipeline.protocol import evaluation, judging, metrics, selection, tasks, trained
 from pipeline.sources import archives
 from pipeline.vision import backbone, features, images
 
@@ -125,11 +125,11 @@ def run(folder, benchmark, model="eszsl", config=None, seed=0, oracle=True):
     files.write_csv(folder / "history.csv", history)
     metadata = {"model": model, "config": json.dumps(dataclasses.asdict(config))}
     save_file(tensors, folder / "model.safetensors", metadata)
-    scores = scoring.scores(task, *trained.restore(task, module, config, tensors))
-    figures = metrics.summary(*scores, task.labels, task.seen_mask, chosen["constant"])
+    judged = judging.predictions(task, *trained.restore(task, module, config, tensors), top=evaluation.TOP)
+    figures = metrics.summary(judged, chosen["constant"])
     if oracle:
         figures["oracle"] = evaluation.oracle(task, module, config, 2, seed, "t")
-    evaluation.write(folder, benchmark, task, *scores, {"model": model} | figures)
+    evaluation.write(folder, benchmark, task, judged, {"model": model} | figures)
 
 
 def project(root, seeds=(0, 1), unseen_photographs=True):

@@ -8,7 +8,8 @@ import torch
 from pipeline.common import params
 from pipeline.common.errors import UserError
 from pipeline.models import eszsl
-from pipeline.protocol import metrics, scoring, selection, tasks, trained
+from pipeline.models.base import classifier
+from pipeline.protocol import judging, metrics, selection, tasks, trained
 from pipeline.study import __main__ as study
 from pipeline.study import ablate
 from tests import problems
@@ -67,23 +68,28 @@ class Synthesiser(torch.nn.Module):
     def encode(self, features):
         return features
 
+    def expand(self, inputs):
+        return inputs
+
     def classifier_set(self, problem, seed, unseen_only=False):
         return self.inputs, torch.full((len(self.inputs),), len(problem.seen))
 
 
 def test_symptoms_tell_whose_the_synthesised_look_like():
     task = tasks.test_task(problems.benchmark(noise=0.01, width=60), CPU)
-    over_all = np.zeros((len(task.labels), len(task.seen) + len(task.unseen)), np.float32)
+    classes = len(task.seen) + len(task.unseen)
     # log 3 against zeros elsewhere, so that its probability is known
-    over_all[:, 0] = np.log(3)
+    bias = torch.zeros(classes)
+    bias[0] = np.log(3)
+    head = classifier.Head(torch.zeros(classes, 60), bias)
     of_seen, of_unseen = (
         task.features[torch.from_numpy(rows)] for rows in (task.labels < len(task.seen), task.labels >= len(task.seen))
     )
-    like_seen = ablate.symptoms(task, Synthesiser(of_seen), over_all, 0)
-    like_unseen = ablate.symptoms(task, Synthesiser(of_unseen), over_all, 0)
+    like_seen = ablate.symptoms(task, Synthesiser(of_seen), head, 0)
+    like_unseen = ablate.symptoms(task, Synthesiser(of_unseen), head, 0)
     assert like_seen["unseen_as_seen"] > 95
     assert like_unseen["unseen_as_seen"] < like_seen["unseen_as_seen"] - 30
-    total = 3 + over_all.shape[1] - 1
+    total = 3 + classes - 1
     assert like_seen["seen_confidence"] == pytest.approx(100 * 3 / total)
     assert like_seen["unseen_confidence"] == pytest.approx(100 / total)
 
@@ -95,7 +101,7 @@ def test_a_row_holds_the_figures_of_the_pipeline(given):
     chosen, _ = selection.select(benchmark, eszsl, config, how, 0, CPU, "select")
     task = tasks.test_task(benchmark, CPU)
     restored = trained.restore(task, eszsl, config, trained.train(task, eszsl, config, chosen, 0, "train")[0])
-    expected = metrics.summary(*scoring.scores(task, *restored), task.labels, task.seen_mask, chosen["constant"])
+    expected = metrics.summary(judging.predictions(task, *restored), chosen["constant"])
     assert {name: row[name] for name in expected} == expected
     assert row["validation_H"] == chosen["validation"]["H"]
     assert not {"T1", "H"} & set(ablate.run(benchmark, eszsl, config, how, 0, CPU, "ablate", tested=False))

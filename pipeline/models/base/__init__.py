@@ -5,6 +5,8 @@ from typing import Protocol
 
 import torch
 
+from pipeline.models.base.rows import Stored
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -12,13 +14,14 @@ class Problem:
 
     There is no place in it for an unseen image or a test label.
 
-    features: N x d_x float32, as extracted (a model scales them itself, fitted on these rows)
+    features: N x d_x float32, as extracted (a model scales them itself, fitted on these rows); where they are too
+              many for the device, a `rows.Stored`, of which a trainer takes what a minibatch needs
     labels:   N int64 in 0..S-1, rows of `seen`
     seen:     S x d_a float32, L2-normalised semantics of the seen classes
     unseen:   U x d_a float32, of the unseen classes
     """
 
-    features: torch.Tensor
+    features: torch.Tensor | Stored
     labels: torch.Tensor
     seen: torch.Tensor
     unseen: torch.Tensor
@@ -52,12 +55,13 @@ class Model(Protocol):
         """Begin a training run on the problem's device: initialise from `seed`, fit the scale of the features."""
 
     def encode(self, features: torch.Tensor) -> torch.Tensor:
-        """N x d_x features as extracted -> N x k inputs, of the kind that `classifier_set` gives."""
+        """N x d_x features as extracted, a block of them -> N x k inputs, of the kind that `classifier_set` gives."""
 
     def classifier_set(
         self, problem: Problem, seed: int, unseen_only: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """M x k inputs and M labels for the linear classifier, seen classes 0..S-1 and synthesised unseen S..S+U-1.
+        """M x k inputs (a tensor or `rows`) and M labels for the linear classifier, seen classes 0..S-1 and synthesised
+        unseen S..S+U-1.
 
         With `unseen_only` the set is for unseen classes alone (CZSL), of which a model may then want another number.
 

@@ -6,12 +6,10 @@ from typing import Annotated
 import torch
 
 from pipeline.common.params import AtLeastOne, Positive, Range
+from pipeline.models.base.rows import BLOCK
 
 HELD = 2 << 30
 """Bytes of expanded inputs that are held at once, so that each is expanded once and not in every epoch."""
-
-BLOCK = 4096
-"""Inputs expanded at a time."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from pipeline.models.base import classifier
+from pipeline.models.base.rows import Joined, Scaled
 from pipeline.models.base.scaling import MinMax
 from pipeline.models.bsegn.networks import Embedder, Generator
 from pipeline.models.bsegn.trainer import Trainer
@@ -41,9 +42,10 @@ class Model(nn.Module):
             return
         # wide, so block by block
         inputs, integrated = classifier.expanded(features, self._integrated)
-        blocks, n = inputs.split(classifier.BLOCK), len(inputs)
-        mean = sum(integrated(block).sum(0) for block in blocks) / n
-        deviation = (sum((integrated(block) - mean).square().sum(0) for block in blocks) / n).sqrt()
+        n = len(inputs)
+        mean = sum(integrated(block).sum(0) for block in inputs.split(classifier.BLOCK)) / n
+        squares = ((integrated(block) - mean).square() for block in inputs.split(classifier.BLOCK))
+        deviation = (sum(block.sum(0) for block in squares) / n).sqrt()
         # a dimension that hardly varies is not blown up
         floor = 1e-3 * deviation.mean().clamp_min(1e-6)
         self.centre.copy_(mean)
@@ -58,18 +60,22 @@ class Model(nn.Module):
     def classifier_set(self, problem, seed, unseen_only=False):
         """Real trainval features and `synthetic` per unseen class, scaled: M x d_x, and M labels.
 
-        `unseen_only` leaves the real ones out.
+        `unseen_only` leaves the real ones out. Real ones that would take more than `classifier.HELD` bytes are scaled
+        when they are asked for: the inputs then are no tensor but `rows`.
         """
-        device = problem.features.device
+        device, width = problem.features.device, problem.features.shape[1]
         generator = torch.Generator(device).manual_seed(seed)
-        real, count = 0 if unseen_only else len(problem.features), self.config.synthetic
-        inputs = problem.features.new_empty(real + self.unseen * count, problem.features.shape[1])
-        inputs[:real] = self.scale(problem.features[:real])
-        fakes = torch.arange(self.unseen, device=device).repeat_interleave(count)
-        for rows, classes in zip(inputs[real:].split(4096), fakes.split(4096), strict=True):
+        seen, real = len(problem.seen), 0 if unseen_only else len(problem.features)
+        held = real if 4 * real * width <= classifier.HELD else 0
+        fakes = torch.arange(len(problem.unseen), device=device).repeat_interleave(self.config.synthetic)
+        inputs = torch.empty(held + len(fakes), width, device=device)
+        inputs[:held] = self.scale(problem.features[:held])
+        for rows, classes in zip(inputs[held:].split(4096), fakes.split(4096), strict=True):
             z = torch.randn(len(classes), self.latent, device=device, generator=generator)
             rows.copy_(self.generator(z, problem.unseen[classes]))
-        return inputs, torch.cat([problem.labels[:real], self.seen + fakes])
+        if held < real:
+            inputs = Joined(Scaled(problem.features, self.scale), inputs)
+        return inputs, torch.cat([problem.labels[:real], seen + fakes])
 
     @torch.no_grad()
     def expand(self, inputs):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from pipeline.common.errors import UserError
 from pipeline.models.base.captured import Captured
+from pipeline.models.base.rows import Scaled
 from pipeline.models.bsegn import losses
 from pipeline.models.bsegn.networks import Critic, Embedder, Encoder, initialise
 
@@ -41,7 +42,7 @@ TERMS = (
 
 
 class Trainer:
-    """One training run, all of its data resident on one device.
+    """One training run; of the features, which need not lie on the device, each iteration takes its rows.
 
     Encoder, critic and FEM live here, since nothing needs them afterwards.
     """
@@ -65,7 +66,7 @@ class Trainer:
             net.to(self.device)
         model.scale.fit(problem.features)
 
-        self.features = model.scale(problem.features)
+        self.features = Scaled(problem.features, model.scale)
         self.labels = problem.labels
         self.semantics = torch.cat([problem.seen, problem.unseen])
         targets = self.semantics - self.semantics.mean(0) if config.fem.centre else self.semantics
@@ -82,7 +83,7 @@ class Trainer:
             self.optimisers["fem"] = self._adam(self.fem, config.fem.lr, config.beta1)
         self.uses_cycle = config.cycle.weight > 0 or config.levels > 0 or config.fem.shared
         self.uses_fem = config.fem.training != "none"
-        self._captured = Captured(lambda *draws: self.iteration(Draws(*draws)), self.device)
+        self._captured = Captured(lambda x, *draws: self._iteration(x, Draws(*draws)), self.device)
         self._length, self._warned = math.inf, False
 
     def _adam(self, net, lr, beta1):
@@ -117,13 +118,15 @@ class Trainer:
         )
 
     def run(self, draws):
-        """`iteration`, captured where the device can."""
-        return self._captured(*vars(draws).values())
+        """`iteration`, captured where the device can; its images, which may lie outside of the device, come before."""
+        return self._captured(self.features[draws.rows], *vars(draws).values())
 
     def iteration(self, draws):
         """One iteration of the loop; its terms in the order of TERMS, those of switched-off parts 0."""
-        steps = self.config.critic_steps
-        x, y = self.features[draws.rows], self.labels[draws.rows]
+        return self._iteration(self.features[draws.rows], draws)
+
+    def _iteration(self, x, draws):
+        steps, y = self.config.critic_steps, self.labels[draws.rows]
         a = self.semantics[y]
         fake = self._critic_fakes(x, a, draws)
         critic, cycle = [], []

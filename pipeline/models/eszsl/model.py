@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from pipeline.models.base.rows import BLOCK
 from pipeline.models.base.scaling import MinMax
 
 
@@ -51,14 +52,22 @@ class Trainer:
         self.done = 0
         if model.config.scale == "minmax":
             model.scale.fit(problem.features)
-        x = model.scale(problem.features).double()
         s = problem.seen.double()
-        y = torch.full((len(x), len(s)), float(model.config.wrong), dtype=x.dtype, device=x.device)
-        y[torch.arange(len(x)), problem.labels] = 1
-        self.target = x.T @ y @ s
+        gram, self.target = self._sums(problem, s)
         # one eigendecomposition of each side serves every regulariser
-        self.x_values, self.x_vectors = torch.linalg.eigh(x.T @ x)
+        self.x_values, self.x_vectors = torch.linalg.eigh(gram)
         self.s_values, self.s_vectors = torch.linalg.eigh(s.T @ s)
+
+    def _sums(self, problem, s):
+        """X X^T and X Y S^T in float64, summed block by block; Y, a target of every class for every image, is not made:
+        its row times S^T is that of the image's class and `wrong` of all others."""
+        wrong, width = float(self.model.config.wrong), problem.features.shape[1]
+        gram, target = s.new_zeros(width, width), s.new_zeros(width, s.shape[1])
+        for block, labels in zip(problem.features.split(BLOCK), problem.labels.split(BLOCK), strict=True):
+            x = self.model.scale(block).double()
+            gram += x.T @ x
+            target += x.T @ (wrong * s.sum(0) + (1 - wrong) * s[labels])
+        return gram, target
 
     def epoch(self):
         """V = (X X^T + gamma I)^-1 X Y S^T (S S^T + lambda I)^-1, the paper's equation 6."""

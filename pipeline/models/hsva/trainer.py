@@ -7,6 +7,7 @@ import torch
 
 from pipeline.common.errors import UserError
 from pipeline.models.base.captured import Captured
+from pipeline.models.base.rows import Scaled
 from pipeline.models.hsva import losses
 from pipeline.models.hsva.networks import draw, widen
 
@@ -37,7 +38,7 @@ class Trainer:
         model.cpu().initialise(seed)
         model.to(device)
         model.scale.fit(problem.features)
-        self.features, self.labels = model.scale(problem.features), problem.labels
+        self.features, self.labels = Scaled(problem.features, model.scale), problem.labels
         self.seen, self.unseen = problem.seen, problem.unseen
         self.done = 0
         self.generator = torch.Generator(device).manual_seed(seed)
@@ -50,7 +51,7 @@ class Trainer:
         latent_nets = [model.common, model.visual_decoder, model.semantic_decoder]
         self.latent_nets = self._part(latent_nets, config.lr, config.amsgrad)
         self.tasks = self._part([model.tasks], config.task_lr, False)
-        self.replayed = Captured(lambda *draws: self.minibatch(Draws(*draws)), device)
+        self.replayed = Captured(lambda x, *draws: self._minibatch(x, Draws(*draws)), device)
 
     def _part(self, nets, lr, amsgrad):
         """Networks that always move together: their Adam, which holds their parameters."""
@@ -81,7 +82,7 @@ class Trainer:
         ramps = (self.config.beta, self.config.gamma_c, self.config.lambda_d)
         self.weights.copy_(torch.tensor([ramp.at(self.done) for ramp in ramps]))
         batches = math.ceil(len(self.features) / self.config.batch)
-        values = torch.stack([self.replayed(*self.draws()) for _ in range(batches)])
+        values = torch.stack([self.run(self.draws()) for _ in range(batches)])
         self._check(values.cpu())
         self.model.fit_latents(self.features)
         self.done += 1
@@ -101,10 +102,17 @@ class Trainer:
             torch.randn(3, n, width, generator=generator, device=device),
         )
 
+    def run(self, draws):
+        """`minibatch`, captured where the device can; its images, which may lie outside of the device, come before."""
+        return self.replayed(self.features[draws.rows], *draws)
+
     def minibatch(self, draws):
         """All sub-steps on one minibatch; the values of its loss terms, detached, in the order of `terms`."""
+        return self._minibatch(self.features[draws.rows], draws)
+
+    def _minibatch(self, x, draws):
         labels = self.labels[draws.rows]
-        x, a, unseen = self.features[draws.rows], self.seen[labels], self.unseen[draws.unseen]
+        a, unseen = self.seen[labels], self.unseen[draws.unseen]
         values = []
         if self.config.sad:
             values += self._adapt_structure(x, a, labels, draws.directions)

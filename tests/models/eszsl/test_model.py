@@ -3,7 +3,7 @@
 import torch
 
 from pipeline.models import eszsl
-from pipeline.protocol import metrics, scoring, selection, tasks, trained
+from pipeline.protocol import judging, metrics, scoring, selection, tasks, trained
 from tests import problems
 
 CONFIG = eszsl.Config(gammas=[0, 1], lambdas=[-1, 0], wrong=-1, scale="none")
@@ -35,7 +35,6 @@ def test_it_recognises_unseen_classes_of_the_made_up_benchmark():
     assert len(rows) == 4
     tensors, history = trained.train(task, eszsl, CONFIG, chosen, 0, "eszsl")
     assert len(history) == chosen["epoch"]
-    scores = scoring.scores(task, *trained.restore(task, eszsl, CONFIG, tensors))
-    figures = metrics.summary(*scores, task.labels, task.seen_mask)
+    figures = metrics.summary(judging.predictions(task, *trained.restore(task, eszsl, CONFIG, tensors)))
     assert figures["T1"] > 45
     assert figures["S"] > 30
