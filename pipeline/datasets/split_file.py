@@ -85,7 +85,7 @@ class Stated:
         if (wrong := np.flatnonzero((fold != "") != learnt)).size:
             row = order[wrong[0]]
             what = (
-                "has no part in validation" if learnt[wrong[0]] else "is a test image, and so has no part in validation"
+                "has no part in validation" if learnt[wrong[0]] else "is for testing, so has no part in validation"
             )
             raise UserError(f"{self.path}: line {self.lines[row][0]}, '{self.names[row]}': {what}")
 

@@ -137,8 +137,8 @@ def _mat(path):
         return _hdf5(path, across=True)
     entries = {}
     for name, shape, kind in scipy.io.whosmat(path):
-        # what is stored takes a byte a number at least
-        archives.check_expansion(path, math.prod(shape), path.stat().st_size)
+        size = math.prod(shape) * {"double": 8, "single": 4}.get(kind, 1)
+        archives.check_expansion(path, size, path.stat().st_size)
         kind = {"double": "float64", "single": "float32", "cell": "strings", "char": "strings"}.get(kind, kind)
         entries[name] = Entry(tuple(shape), kind, functools.partial(_variable, path, name))
     return entries
@@ -186,7 +186,7 @@ def _need_written(path, name, item):
         wanted = math.prod(-(-length // chunk) for length, chunk in zip(item.shape, item.chunks, strict=True))
         whole = item.id.get_num_chunks() == wanted
     else:
-        whole = item.id.get_storage_size() == item.size * item.dtype.itemsize
+        whole = item.id.get_storage_size() >= item.size * item.id.get_type().get_size()
     if not whole:
         raise UserError(f"{path}: parts of '{name}' were never written; write it again")
 

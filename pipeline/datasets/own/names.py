@@ -20,7 +20,9 @@ def images(ours, theirs, where):
     """
     ours, theirs = [_parts(name) for name in ours], [_parts(name) for name in theirs]
     if len(ours) == len(theirs) and all(map(_agree, ours, theirs)):
-        return np.arange(len(ours)), "its names are those of the images, in the same order"
+        if len(set(theirs)) == len(theirs):
+            return np.arange(len(ours)), "its names are those of the images, in the same order"
+        return np.arange(len(ours)), "rows taken by position; its names agree, but several rows share one"
     if not all(ours):
         raise UserError(f"{where}: its names cannot be compared, the images' own are not known; leave them out")
     if double := [name for name, count in Counter(ours).items() if count > 1]:
