@@ -6,7 +6,6 @@ from typing import Literal
 from pipeline.common import arguments, params
 from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
-from pipeline.datasets.base import NO_FILE
 from pipeline.datasets.base import registry as datasets
 from pipeline.sources import download
 
@@ -26,7 +25,7 @@ def main():
         print(f"download {args.dataset}: made", flush=True)
         return
     wanted = given.section("features.source", Literal["images", "published"])
-    if given.section(f"{args.dataset}.files.features", str) != NO_FILE:
+    if given.section(f"{args.dataset}.files.features", str) != params.NO_FILE:
         # features of one's own need neither
         wanted = "features of a file"
     semantics = given.section(f"{args.dataset}.semantics", module.SEMANTICS)

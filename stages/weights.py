@@ -6,7 +6,6 @@ from typing import Literal
 from pipeline.common import arguments, params
 from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
-from pipeline.datasets.base import NO_FILE
 from pipeline.vision import backbone, weights
 
 
@@ -20,7 +19,7 @@ def main():
     store = given.section("run.archives", str)
 
     target = Path(f"data/{args.dataset}/weights.safetensors")
-    if source == "published" or given.section(f"{args.dataset}.files.features", str) != NO_FILE:
+    if source == "published" or given.section(f"{args.dataset}.files.features", str) != params.NO_FILE:
         backbone.write_safetensors(target, {}, {"arch": "none, the features are published or a file's"})
         return
     print(f"weights {args.dataset}: {network.arch}", flush=True)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tests.walk import Clone
 
 pytestmark = pytest.mark.slow
-EMPTY = {"data", "data/README.md"}
+EMPTY = {"data", "data/README.md", "data/none"}
 
 
 @pytest.fixture(scope="module")

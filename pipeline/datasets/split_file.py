@@ -84,9 +84,7 @@ class Stated:
         """Raise UserError where a validation part stands beside a test row, or none beside one of trainval."""
         if (wrong := np.flatnonzero((fold != "") != learnt)).size:
             row = order[wrong[0]]
-            what = (
-                "has no part in validation" if learnt[wrong[0]] else "is for testing, so has no part in validation"
-            )
+            what = "has no part in validation" if learnt[wrong[0]] else "is for testing, so has no part in validation"
             raise UserError(f"{self.path}: line {self.lines[row][0]}, '{self.names[row]}': {what}")
 
     def of_classes(self, classes):

@@ -77,15 +77,13 @@ class Splits:
     validation: list[np.ndarray] | None = None
 
 
-# what params.yaml names where no file is given: it is there, for DVC asks for each file that is named
-NO_FILE = "data/none"
 # how much weight a file's semantics have beside the data set's own; null: they are alone
 FileShare = Annotated[float, Range(above=0, below=1)] | None
 
 
 @dataclass(frozen=True)
 class Files:
-    """`<data set>.files`: files of a user's own in place of what the data set brings; NO_FILE where there is none.
+    """`<data set>.files`: files of a user's own in place of what the data set brings; each `params.NO_FILE` if none.
 
     features: N x d_x; semantics: C x d_a; splits: a CSV by image or by class; share: see FileShare
     """

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from pipeline.common import files
 from pipeline.common.errors import UserError
-from pipeline.datasets.base import NO_FILE, Own
+from pipeline.common.params import NO_FILE
+from pipeline.datasets.base import Own
 
 FOLDER = Path("data/files")
 
