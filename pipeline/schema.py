@@ -2,6 +2,7 @@
 
 from pipeline.common import machine, params
 from pipeline.common.errors import UserError
+from pipeline.datasets.base import Files
 from pipeline.datasets.base import registry as datasets
 from pipeline.models.base import registry as models
 from pipeline.protocol import evaluation, selection
@@ -26,6 +27,7 @@ def check(given):
             "sources": module.Sources,
             "semantics": module.SEMANTICS,
             "splits": module.SplitConfig,
+            "files": Files,
             "backbone": backbone.Overrides,
         }
         _only(given, name, (*parts, "finetune"))

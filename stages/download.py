@@ -25,6 +25,9 @@ def main():
         print(f"download {args.dataset}: made", flush=True)
         return
     wanted = given.section("features.source", Literal["images", "published"])
+    if given.section(f"{args.dataset}.files.features", str) != params.NO_FILE:
+        # features of one's own need neither
+        wanted = "features of a file"
     semantics = given.section(f"{args.dataset}.semantics", module.SEMANTICS)
     asked = [wanted, "sentences"] if semantics == "sentences" else [wanted]
     store = given.section("run.archives", str)

@@ -1,13 +1,14 @@
-"""Extract the features of one data set's images with its backbone, or take the published ones."""
+"""Extract the features of one data set's images with its backbone, or take the published ones, or those of a file."""
 
 from pathlib import Path
 
 from pipeline.common import arguments, files, machine, params
 from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
+from pipeline.datasets import own
 from pipeline.datasets.base import registry as datasets
 from pipeline.sources import archives
-from pipeline.vision import backbone, features
+from pipeline.vision import backbone, feature_file, features
 
 
 @one_line
@@ -23,8 +24,14 @@ def main():
     target = folder / "features.npy"
     module = datasets.get(args.dataset)
     undecodable = folder / "undecodable.csv"
-    if config.source == "published":
-        files.write_npy(target, module.published(raw))
+    file, label = own.read(args.dataset, "features"), f"features {args.dataset}"
+    if file.path or config.source == "published":
+        if features.worker().rank:
+            return
+        if file.path:
+            feature_file.build(file.path, own.listing(module, raw, file), target, label)
+        else:
+            files.write_npy(target, module.published(raw))
         files.write_csv(undecodable, [], features.UNDECODABLE)
         return
     weights = folder / "backbone.safetensors"
@@ -32,8 +39,7 @@ def main():
     view = backbone.view(model, network)
     shards = Path(f"data/.shards/{args.dataset}")
     reader = archives.Images(raw)
-    label = f"features {args.dataset}"
-    parts = raw, module.listing(raw), reader, config, run, target, shards, label
+    parts = raw, own.listing(module, raw, file), reader, config, run, target, shards, label
     bad = features.build(model, weights, view, *parts)
     if bad is not None:
         files.write_csv(undecodable, bad, features.UNDECODABLE)

@@ -19,13 +19,13 @@ def main():
     given = params.load()
     config = given.layered("finetune", f"{args.dataset}.finetune", finetune.Config)
     network = backbone.config(given, args.dataset)
-    source = given.section("features.source", Literal["images", "published"])
     on_bad_image = given.section("features.on_bad_image", Literal["fail", "zero"])
     run = given.section("run", machine.Run)
 
     label, folder = f"finetune {args.dataset}", Path(f"data/{args.dataset}")
     start, end = folder / "weights.safetensors", folder / "backbone.safetensors"
-    if source == "published" or not config.epochs:
+    # published features, and those of a file, have no backbone: its file is empty
+    if not config.epochs or not backbone.held(start):
         with open(start, "rb") as file, files.replacing(end) as out:
             shutil.copyfileobj(file, out)
         files.write_csv(folder / "finetune.csv", [], finetune.COLUMNS)

@@ -5,7 +5,8 @@ from pathlib import Path
 from pipeline.common import arguments, params
 from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
-from pipeline.datasets import semantics
+from pipeline.datasets import own, semantics, semantics_file
+from pipeline.datasets.base import FileShare
 from pipeline.datasets.base import registry as datasets
 
 
@@ -13,13 +14,15 @@ from pipeline.datasets.base import registry as datasets
 @recorded
 def main():
     args = arguments.parse(__doc__, "dataset")
-    module = datasets.get(args.dataset)
-    choice = params.load().section(f"{args.dataset}.semantics", module.SEMANTICS)
-    folder = Path("data", args.dataset)
-    built = module.semantics(folder / "raw", choice)
+    module, given = datasets.get(args.dataset), params.load()
+    choice = given.section(f"{args.dataset}.semantics", module.SEMANTICS)
+    share = given.section(f"{args.dataset}.files.share", FileShare)
+    folder, file = Path("data", args.dataset), own.read(args.dataset, "semantics")
+    built, words = semantics_file.chosen(module, folder / "raw", choice, file.path, share)
     semantics.write(folder / "semantics.npz", built)
     rows, columns = built.attributes.shape
-    print(f"semantics {args.dataset}: {choice}, {rows} classes x {columns}", flush=True)
+    words = f"; {words}" if words else ""
+    print(f"semantics {args.dataset}: {built.source}, {rows} classes x {columns}{words}", flush=True)
 
 
 if __name__ == "__main__":

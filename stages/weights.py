@@ -19,8 +19,8 @@ def main():
     store = given.section("run.archives", str)
 
     target = Path(f"data/{args.dataset}/weights.safetensors")
-    if source == "published":
-        backbone.write_safetensors(target, {}, {"arch": "none, the features are published"})
+    if source == "published" or given.section(f"{args.dataset}.files.features", str) != params.NO_FILE:
+        backbone.write_safetensors(target, {}, {"arch": "none, the features are published or a file's"})
         return
     print(f"weights {args.dataset}: {network.arch}", flush=True)
     backbone.save(target, weights.start(network.weights, network, store), network.arch)

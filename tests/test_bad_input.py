@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tests.walk import Clone
 
 pytestmark = pytest.mark.slow
-EMPTY = {"data", "data/README.md"}
+EMPTY = {"data", "data/README.md", "data/none"}
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +150,7 @@ def test_undecodable_images_are_all_listed(clone, tmp_path):
     override(clone, folder={"images": {"url": [str(birds)]}})
     clone.edit("params.yaml", "  arch: resnet101.tv_in1k", "  arch: resnet10t")
     clone.edit("params.yaml", "  pretrained: true", "  pretrained: false")
+    clone.run("python", "-m", "stages.files")
     for stage in ("download", "splits", "semantics", "weights", "finetune"):
         clone.run("python", "-m", f"stages.{stage}", "--dataset", "folder")
     output = clone.fails("python", "-m", "stages.features", "--dataset", "folder")

@@ -109,7 +109,17 @@ def _spelt(node):
     return re.sub(r"\$\{(args\.)?dataset\}", "${item.dataset}", "".join(parts).replace("${name}", "${model}"))
 
 
-@pytest.mark.parametrize("stage", sorted(set(STAGES) - {"check"}))
+def test_every_file_of_ones_own_is_a_dep_of_one_stage_which_tells_data_sets_apart():
+    assert {
+        f"${{{name}.files.{kind}}}" for name in params.DATASETS for kind in ("features", "semantics", "splits")
+    } == {dep for dep in STAGES["files"]["deps"] if dep.startswith("${")}
+    for kind in ("features", "semantics", "splits"):
+        deps = {dep for dep in STAGES[kind]["deps"] if dep.startswith("data/files")}
+        assert deps == {f"data/files/${{item.dataset}}/{kind}.json"}
+
+
+# `files` takes its paths as deps
+@pytest.mark.parametrize("stage", sorted(set(STAGES) - {"check", "files"}))
 def test_params_are_those_that_the_stage_reads(stage):
     declared = set(STAGES[stage].get("params", []))
     read = reads(stage)

@@ -20,6 +20,8 @@ from pipeline.common.errors import UserError
 FILE = "params.yaml"
 DATASETS = ("shapes", "cub", "sun", "awa1", "awa2", "apy", "flo", "folder")
 MODELS = ("hsva", "bsegn", "eszsl")
+# what stands for no file of a user's own: it is there, for DVC asks for each file that is named
+NO_FILE = "data/none"
 
 Dataset = typing.Literal[DATASETS]
 Model = typing.Literal[MODELS]

@@ -51,7 +51,7 @@ def listing(raw):
         found = dict(zip(photographs, archives.addresses(raw, role, photographs), strict=True))
         for row in rows:
             images[row] = found[names[row]]
-    return Listing(images, labels, classes, boxes)
+    return Listing(images, labels, classes, boxes, names)
 
 
 def semantics(raw, choice):

@@ -30,7 +30,7 @@ def listing(raw):
     """The rows of res101.mat; no image can be read."""
     classes = xlsa17.class_names(raw, "AWA1")
     names, labels = xlsa17.rows(raw, "AWA1", len(classes))
-    return Listing([""] * len(names), labels, classes)
+    return Listing([""] * len(names), labels, classes, names=names)
 
 
 def semantics(raw, choice):

@@ -33,7 +33,7 @@ def listing(raw):
     """The images of JPEGImages, sorted by path; without their archive, the rows of res101.mat."""
     classes = xlsa17.class_names(raw, "AWA2")
     names, labels = _rows(raw, classes)
-    return Listing(archives.addresses(raw, "images", names), labels, classes)
+    return Listing(archives.addresses(raw, "images", names), labels, classes, names=names)
 
 
 def semantics(raw, choice):

@@ -38,7 +38,7 @@ def listing(raw):
     """The images by number, in the order of setid.mat."""
     names, labels = _rows(raw)
     names = [f"jpg/{name}" for name in names]
-    return Listing(archives.addresses(raw, "images", names), labels, class_names())
+    return Listing(archives.addresses(raw, "images", names), labels, class_names(), names=names)
 
 
 def class_names():

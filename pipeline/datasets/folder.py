@@ -13,6 +13,7 @@ that grows with them (`wing length: large`) and one that falls (`wing length: sm
 have nothing to show. A column of words becomes one attribute a word. Rows then have length one, as everywhere.
 """
 
+import dataclasses
 import functools
 import hashlib
 from collections import Counter, defaultdict
@@ -24,11 +25,13 @@ from tqdm import tqdm
 
 from pipeline.common.errors import UserError, first_of
 from pipeline.common.params import AtLeastOne, Range
-from pipeline.datasets.base import Holdout, Listing, Semantics, Source, Splits, normalised
+from pipeline.datasets.base import Holdout, Listing, Own, Semantics, Source, Splits, normalised
 from pipeline.datasets.base.table import plain, read_table
 from pipeline.sources import archives
 
 SEMANTICS = Literal["attributes"]
+OWN = True
+NOTHING = Own()
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 TABLE = "classes.csv"
 AGAIN = "once mended: dvc repro --force --single-item download@folder && dvc repro"
@@ -39,9 +42,10 @@ Share = Annotated[float, Range(above=0, below=1)]
 
 @dataclass(frozen=True)
 class Sources:
-    """`images`: the folder or archive; `classes`: the table, where it does not lie in it."""
+    """`images`: the folder or archive, null where there are features alone; `classes`: the table, where it does not
+    lie in it."""
 
-    images: Source
+    images: Source | None
     classes: Source | None = None
 
 
@@ -85,15 +89,23 @@ def mended_by(function):
 
 
 @mended_by
-def listing(raw):
-    """The images, by class in the table's order, then by path."""
-    return _listing(raw, table(raw))
+def listing(raw, own=NOTHING):
+    """The images, by class in the table's order, then by path; without images, the rows of a features file."""
+    return _listing(raw, table(raw, own), own)
+
+
+@mended_by
+def class_names(raw, own=NOTHING):
+    """The classes of the table, or where there is none, of a semantics file."""
+    return table(raw, own).names
 
 
 @mended_by
 def semantics(raw, choice):
     """C x d_a attributes, each from 0 to 1, then each row of length one. Raises UserError naming a bad cell."""
     given = table(raw)
+    if not given.columns:
+        raise UserError(f"{given.where}: has no attribute column; give it one, or folder.files.semantics a file")
     names, columns = [], []
     for name, cells in given.columns.items():
         if len({cell if _number(cell) is None else _number(cell) for cell in cells}) == 1:
@@ -113,32 +125,46 @@ def semantics(raw, choice):
 
 
 @mended_by
-def splits(raw, config):
+def splits(raw, config, own=NOTHING):
     """Unseen classes as stated or drawn, a stratified test_seen, and drawn validation folds."""
-    given = table(raw)
-    images = _listing(raw, given)
+    given = table(raw, own)
+    images = _listing(raw, given, own)
     present = np.bincount(images.labels, minlength=len(given.names)) > 0
     unseen = _unseen(given, present, config)
-    _check_attributes(semantics(raw, "attributes"), unseen, given.where)
+    if given.columns:
+        _check_attributes(semantics(raw, "attributes"), unseen, given.where)
     split = np.where(unseen[images.labels], "test_unseen", "trainval").astype("<U11")
     split[_held_out(raw, images, ~unseen[images.labels], config)] = "test_seen"
-    seen = np.random.default_rng([config.seed, 2]).permutation(np.flatnonzero(~unseen))
+    return Splits(split, folds(np.flatnonzero(~unseen), config))
+
+
+def folds(seen, config):
+    """For each validation fold, which of the seen classes (ids) are drawn to act as unseen in it."""
+    seen = np.random.default_rng([config.seed, 2]).permutation(seen)
     count = max(1, round(config.val_unseen * len(seen)))
     if config.folds * count > len(seen) - 1:
         raise UserError(
             f"params.yaml: folder.splits: {config.folds} fold(s) of {count} validation classes need more than the "
             f"{len(seen)} seen classes; ask for fewer"
         )
-    return Splits(split, [np.sort(seen[i * count : (i + 1) * count]) for i in range(config.folds)])
+    return [np.sort(seen[i * count : (i + 1) * count]) for i in range(config.folds)]
 
 
-def table(raw):
+def table(raw, own=NOTHING):
     """Read and check classes.csv. Raises UserError naming the line or column."""
+    given = _table(raw, own)
+    return given if own.stated is None else dataclasses.replace(given, split=own.stated)
+
+
+def _table(raw, own):
     where = f"{TABLE} (as copied into {raw})"
     data = archives.extract(raw, "classes", TABLE)
+    data = archives.extract(raw, "images", TABLE) if data is None else data
+    if data is None and own.classes is not None:
+        return Table("the semantics file", own.classes, [""] * len(own.classes), {})
     data = archives.need(raw, "images", TABLE) if data is None else data
     header, lines = read_table(data, where)
-    if len(lines) < 2 or len(header) < 2:
+    if len(lines) < 2:
         raise UserError(f"{where}: should have a header, at least two classes and at least one attribute")
     for number, cells in lines:
         if not cells[0] or cells[0] in (".", "..") or "/" in cells[0]:
@@ -151,13 +177,18 @@ def table(raw):
     stated = [cell.lower() for cell in columns.pop(title)] if title else [""] * len(names)
     if wrong := [cell for cell in stated if cell not in ("seen", "unseen", *([] if any(stated) else [""]))]:
         raise UserError(f"{where}: column {title}: '{wrong[0]}' should be seen or unseen, for every class")
-    if not columns:
-        raise UserError(f"{where}: has no attribute column")
     return Table(where, names, stated, columns)
 
 
-def _listing(raw, given):
+def _listing(raw, given, own):
     path = archives.find(raw, "images")
+    if path is None and own.rows is not None:
+        names, labels = own.rows
+        return Listing([""] * len(names), labels, list(given.names), names=names)
+    if path is None:
+        raise UserError(
+            f"{raw}: holds no images; folder.sources.images should name some, or folder.files.features a file of rows"
+        )
     ids = {name: i for i, name in enumerate(given.names)}
     rows, strays, others = [], Counter(), Counter()
     for member in archives.opened(path).names:
@@ -245,15 +276,7 @@ def _unseen(given, present, config):
 
 def _held_out(raw, images, seen, config):
     """Rows of test_seen: a share of each seen class, at least one where it has two; copies of a file stay together."""
-    reader = archives.Images(raw)
-    digests = [
-        hashlib.sha256(reader.read(image)).digest()
-        for image in tqdm(images.images, desc="look for copies", unit="image", disable=None)
-    ]
-    owners = {}
-    for digest, label, image in zip(digests, images.labels, images.images, strict=True):
-        if owners.setdefault(digest, (label, image))[0] != label:
-            raise UserError(f"{raw}: '{image}' and '{owners[digest][1]}' are the same file in two classes; keep one")
+    digests = _digests(raw, images)
     generator = np.random.default_rng([config.seed, 1])
     rows = np.flatnonzero(seen)
     chosen = []
@@ -264,6 +287,31 @@ def _held_out(raw, images, seen, config):
     if not chosen:
         raise UserError(f"{raw}: every seen class has one image only; some need two, for training and for testing")
     return chosen
+
+
+def _digests(raw, images):
+    """N keys, the same for copies of a file. Raises UserError where those are in two classes."""
+    reader = archives.Images(raw)
+    digests = [
+        # without the image there is nothing to compare
+        hashlib.sha256(reader.read(image)).digest() if image else row
+        for row, image in enumerate(tqdm(images.images, desc="look for copies", unit="image", disable=None))
+    ]
+    owners = {}
+    for digest, label, image in zip(digests, images.labels, images.images, strict=True):
+        if owners.setdefault(digest, (label, image))[0] != label:
+            raise UserError(f"{raw}: '{image}' and '{owners[digest][1]}' are the same file in two classes; keep one")
+    return digests
+
+
+@mended_by
+def check_copies(raw, images, split):
+    """Raise UserError where copies of a file are on both sides of a split of N images: learnt from, and judged on."""
+    owners = {}
+    for digest, part, image in zip(_digests(raw, images), split, images.images, strict=True):
+        before, other = owners.setdefault(digest, (part, image))
+        if before != part:
+            raise UserError(f"{raw}: '{image}' is in {part} and its copy '{other}' in {before}; keep them together")
 
 
 def _groups(keys, values):

@@ -7,13 +7,14 @@ from pipeline.common.errors import UserError
 
 
 def write(path, semantics):
-    """Check a `Semantics` and write it as .npz: attributes C x d_a float32, class_names, attribute_names."""
+    """Check a `Semantics` and write it as .npz: attributes C x d_a float32, class_names, attribute_names, source."""
     check(semantics)
     files.write_npz(
         path,
         attributes=semantics.attributes.astype(np.float32),
         class_names=np.array(semantics.class_names, dtype=np.str_),
         attribute_names=np.array(semantics.attribute_names, dtype=np.str_),
+        source=np.array(semantics.source, dtype=np.str_),
     )
 
 

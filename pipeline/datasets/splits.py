@@ -13,7 +13,7 @@ def build(listing, splits, config):
 
     listing, splits: see `pipeline.datasets.base`; config: a `Holdout`. Raises UserError where anything leaks.
     """
-    validation = [
+    validation = splits.validation or [
         validate(listing.labels, splits.split, unseen, config.val_seen, [config.seed, number])
         for number, unseen in enumerate(splits.folds)
     ]

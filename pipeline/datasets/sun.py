@@ -36,7 +36,7 @@ def listing(raw):
     """The images of images.mat, in its order."""
     classes = xlsa17.class_names(raw, "SUN")
     names, labels = _rows(raw, classes)
-    return Listing(archives.addresses(raw, "images", names), labels, classes)
+    return Listing(archives.addresses(raw, "images", names), labels, classes, names=names)
 
 
 def semantics(raw, choice):

@@ -28,6 +28,7 @@ FORMAT = 2
 class About:
     """bundle.json. S seen and U unseen classes, d_a attributes (or no names), the run and its figures.
 
+    semantics: which they are, in words: the data set's choice, or the name of a file
     network, extraction: of the backbone, as the sections `backbone` and `features` of params.yaml
     gzsl_epoch, czsl_epoch: of the classifiers over all and over unseen classes; constant: for calibrated stacking
     figures: percent, on the test images; width: d_x
@@ -48,6 +49,7 @@ class About:
     figures: dict[str, float]
     network: backbone.Config
     extraction: features.Config
+    semantics: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,11 @@ def of_run(dataset, seed):
     """The `Bundle` of runs/<dataset>/<seed>/, in the folder that holds params.yaml."""
     given = params.load()
     network, extraction = backbone.config(given, dataset), given.section("features", features.Config)
+    if (file := given.section(f"{dataset}.files.features", str)) != params.NO_FILE:
+        raise UserError(
+            f"params.yaml: {dataset}.files.features: {dataset} was learned on features of {file}, and no backbone here"
+            f" makes them of a photograph; a run with {params.NO_FILE} there and features.source=images predicts"
+        )
     if extraction.source == "published":
         raise UserError(
             f"params.yaml: features.source: {dataset} was learned on published features, and no backbone here makes"
@@ -95,7 +102,7 @@ def of_run(dataset, seed):
         )
     folder, run = Path(f"data/{dataset}"), Path(f"runs/{dataset}/{seed}")
     kept = trained.read(run / "model.safetensors")
-    benchmark = tasks.load(folder)
+    benchmark, semantics = tasks.load(folder), files.read_npz(folder / "semantics.npz")
     task = tasks.test_task(benchmark, torch.device("cpu"))
     model, *_ = kept.restore(task)
     chosen, metrics = files.read_json(run / "selected.json"), files.read_json(run / "metrics.json")
@@ -111,11 +118,12 @@ def of_run(dataset, seed):
         width=benchmark.features.shape[1],
         seen=[benchmark.class_names[i] for i in task.seen],
         unseen=[benchmark.class_names[i] for i in task.unseen],
-        attributes=[str(name) for name in files.read_npz(folder / "semantics.npz")["attribute_names"]],
+        attributes=[str(name) for name in semantics["attribute_names"]],
         figures={name: value for name, value in metrics.items() if isinstance(value, float)},
         # where its weights lay on this machine is nobody's business
         network=dataclasses.replace(network, weights="backbone.safetensors"),
         extraction=extraction,
+        semantics=str(semantics["source"]),
     )
     tensors = (
         kept.tensors | {"seen": task.problem.seen, "unseen": task.problem.unseen} | learned(model, task.problem, seed)

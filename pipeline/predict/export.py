@@ -13,7 +13,7 @@ from pipeline.predict import bundle
 CARD = """# {model} on {dataset}
 
 A zero-shot classifier of photographs: {seen} classes that it saw images of, {unseen} that it knows by their
-{attributes} attributes alone, and any further class that you describe by its attributes.
+{attributes} attributes alone (semantics: {semantics}), and any further class that you describe by its attributes.
 
 | file | content |
 |---|---|
@@ -67,6 +67,7 @@ def card(about):
         seen=len(about.seen),
         unseen=len(about.unseen),
         attributes=len(about.attributes) or "",
+        semantics=about.semantics or "not known",
         arch=about.network.arch,
         width=about.width,
         figures="\n".join(rows),

@@ -25,6 +25,7 @@ class Shown:
     params: dict
     records: list[dict]
     undecodable: int
+    semantics: str
 
 
 def gather(name, runs):
@@ -50,6 +51,7 @@ def gather(name, runs):
         *provenance.locked(name, first.seed),
         provenance.records(kept.name, name, [run.seed for run in runs]),
         undecodable(folder),
+        str(files.read_npz(folder / "semantics.npz")["source"]),
     )
 
 

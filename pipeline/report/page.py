@@ -44,7 +44,7 @@ def headline(model, sets):
     """The table of all figures in percent, ours first, then what was published for the data set."""
     rows = []
     for shown in sets:
-        words = f"{sections.SETS[shown.name]}<span>{sections.facts(shown.benchmark)}</span>"
+        words = f"{sections.SETS[shown.name]}<span>{sections.facts(shown)}</span>"
         rows.append(f'<tr class="set"><th colspan="6" scope="rowgroup">{words}</th></tr>')
         rows += _our_rows(NAMES[model], shown)
         rows += _published_rows(shown.name)

@@ -1,9 +1,11 @@
 """The part of the page that is about one data set."""
 
 from html import escape
+from pathlib import Path
 
 import numpy as np
 
+from pipeline.common.params import NO_FILE
 from pipeline.report import figures
 
 SETS = {
@@ -18,13 +20,15 @@ SETS = {
 }
 
 
-def facts(benchmark):
-    """The sizes of a data set in words."""
+def facts(shown):
+    """The sizes of a data set in words, and which semantics they are: what is not the same must not look it."""
+    benchmark = shown.benchmark
     seen = len(np.unique(benchmark.labels[benchmark.split == "trainval"]))
     classes = len(benchmark.class_names)
     return (
         f"{seen} seen and {classes - seen} unseen classes, {len(benchmark.labels):,} images,"
-        f" {benchmark.attributes.shape[1]}-d semantics, {benchmark.features.shape[1]}-d features"
+        f" {benchmark.attributes.shape[1]}-d semantics ({escape(shown.semantics)}),"
+        f" {benchmark.features.shape[1]}-d features"
     )
 
 
@@ -65,15 +69,16 @@ def conditions(shown):
     if "features" not in params and "features.source" not in params:
         return ""
     source = params.get("features.source") or params["features"]["source"]
-    semantics = params.get(f"{shown.name}.semantics", "")
+    if (own := params.get(f"{shown.name}.files.features", NO_FILE)) != NO_FILE:
+        return f"features of {Path(own).name}, {shown.semantics}"
     if source == "published":
-        return f"published ResNet-101 features, {semantics}"
+        return f"published ResNet-101 features, {shown.semantics}"
     own, common = params.get(f"{shown.name}.backbone") or {}, params.get("backbone") or {}
     network = common | {key: value for key, value in own.items() if value is not None}
     tuned = (params.get("finetune") or {}) | (params.get(f"{shown.name}.finetune") or {})
     start = "" if network.get("pretrained", True) else " from random weights"
     how = ", fine-tuned on seen classes" if tuned.get("epochs") else ", not fine-tuned"
-    return f"{network.get('arch')}{start}{how}, {semantics}"
+    return f"{network.get('arch')}{start}{how}, {shown.semantics}"
 
 
 def figure(title, svg, caption, key=()):

@@ -180,6 +180,14 @@ def _read_safetensors(path):
         raise UserError(f"{path}: not a readable safetensors file ({error}); fetch or write it again") from None
 
 
+def held(path):
+    """The names of the tensors in a .safetensors file that this pipeline wrote."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return list(file.keys())
+
+
 def _state_dict(path, content):
     """The tensors of a checkpoint: bare, or under the names that training scripts use, with or without wrappers."""
     for name in ("state_dict", "model", "model_state_dict"):
@@ -258,7 +266,9 @@ def load(path, config):
     model = create(config)
     state, metadata = read_weights(path)
     if not state:
-        raise UserError(f"{path}: holds no weights, as features.source=published leaves it; run `dvc repro`")
+        raise UserError(
+            f"{path}: holds no weights, as published features and those of a file leave it; run `dvc repro`"
+        )
     fit(model, state, path, config.arch, metadata)
     return model
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import scipy.io
 
-from pipeline.datasets import cub
+from pipeline.datasets import cub, semantics, semantics_file
 from pipeline.sources import archives
+from pipeline.vision import feature_file
 from tests.datasets import published
+from tests.datasets.own import writers
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +104,41 @@ def test_published_features_come_out_of_the_zip(with_features, tmp_path):
         tmp_path / "raw", ["published"], images=published.SHARED / "CUB_200_2011", splits=tmp_path / "xlsa17.zip"
     )
     np.testing.assert_array_equal(cub.published(raw), cub.published(with_features))
+
+
+def test_the_sentences_as_a_users_file_are_the_sentences_bit_for_bit(raw, tmp_path):
+    semantics.write(tmp_path / "ours.npz", cub.semantics(raw, "sentences"))
+    ours = np.load(tmp_path / "ours.npz")["attributes"]
+    path = published.SHARED / "cvpr18xian/CUB/sent_splits.mat"
+    content = scipy.io.loadmat(path)
+    names = np.array([str(cell[0][0]) for cell in content["allclasses_names"]])
+    order = np.random.default_rng(0).permutation(200)
+    # as people spell them: "Laysan Albatross" for "002.Laysan_Albatross"
+    spoken = np.array([name.partition(".")[2].replace("_", " ") for name in names])[order]
+    writers.npz(tmp_path / "mine.npz", content["att"].T[order], class_names=spoken)
+    writers.csv(tmp_path / "mine.csv", content["att"].T[order], spoken)
+    for mine in (path, tmp_path / "mine.npz", tmp_path / "mine.csv"):
+        built, _ = semantics_file.chosen(cub, raw, "attributes", mine, None)
+        semantics.write(tmp_path / "theirs.npz", built)
+        theirs = np.load(tmp_path / "theirs.npz")
+        assert theirs["attributes"].tobytes() == ours.tobytes()
+        assert theirs["source"] == mine.name
+    attributes, _ = semantics_file.chosen(cub, raw, "attributes", None, None)
+    assert (attributes.source, attributes.attributes.shape) == ("attributes", (200, 312))
+
+
+def test_res101_as_a_users_file_is_the_published_features(with_features, tmp_path, capsys):
+    ours, path = cub.published(with_features), published.SHARED / "xlsa17/CUB/res101.mat"
+    np.save(tmp_path / "mine.npy", scipy.io.loadmat(path)["features"].T)
+    listing = cub.listing(with_features)
+    for mine in (tmp_path / "mine.npy", path):
+        feature_file.build(mine, listing, tmp_path / "features.npy")
+        assert np.load(tmp_path / "features.npy").tobytes() == ours.tobytes()
+    rows = np.random.default_rng(0).permutation(len(ours))
+    np.savez(tmp_path / "mine.npz", features=ours[rows], names=np.array(listing.names)[rows])
+    feature_file.build(tmp_path / "mine.npz", listing, tmp_path / "features.npy")
+    assert np.load(tmp_path / "features.npy").tobytes() == ours.tobytes()
+    print(said := capsys.readouterr().out)
+    assert "rows taken by position, the file names no images; it has no labels to compare" in said
+    assert "its labels agree, counted from 1" in said
+    assert "rows found by the last 2 parts of the path" in said

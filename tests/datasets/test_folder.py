@@ -191,7 +191,6 @@ WRONG_TABLES = {
     "no table": (b" ", "should have a header, at least two classes"),
     "not utf-8": ("class,wing\nÖl,1\nB,2\nC,3\n".encode("latin-1"), "is not UTF-8 text"),
     "short line": ("class,wing,legs\na,1,2\nb,1\n", "line 3 has 2 cells; the header has 3"),
-    "no attribute": ("class,split\na,seen\nb,unseen\n", "has no attribute column"),
     "class twice": ("class,wing\na,1\nb,2\na,3\n", "class 'a' stands 2 times"),
     "column twice": ("class,wing,wing\na,1,2\nb,2,3\n", "column 'wing' stands twice"),
     "no name": ("class,wing\na,1\n,2\n", "line 3: '' is no name of a class"),
@@ -294,6 +293,12 @@ def test_the_whole_may_lie_in_a_folder_called_images_too(tmp_path, capsys):
         file.writestr("images/images/ostrich/a.jpg", b"x")
     with pytest.raises(UserError, match="has no row for the folder 'ostrich'"):
         folder.listing(tmp_path / "raw")
+
+
+def test_a_table_of_names_alone_makes_no_semantics(tmp_path):
+    text = table(dict.fromkeys(BIRDS, "seen"), "class,split")
+    with pytest.raises(UserError, match=r"has no attribute column; give it one, or folder\.files\.semantics a file"):
+        folder.semantics(raw_of(tmp_path, text=text), "attributes")
 
 
 def test_a_folder_without_images_is_refused(tmp_path):

@@ -239,6 +239,20 @@ def test_a_run_on_published_features_cannot_see_photographs(hsva, tmp_path, monk
         bundle.of_run("shapes", 0)
 
 
+def test_a_run_on_features_of_a_file_cannot_see_photographs(hsva, tmp_path, monkeypatch):
+    tree = yaml.safe_load((hsva / "params.yaml").read_text())
+    tree["shapes"]["files"]["features"] = "mine.npy"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"shapes was learned on features of mine\.npy, and no backbone here"):
+        bundle.of_run("shapes", 0)
+
+
+def test_an_export_names_its_semantics(hsva):
+    assert json.loads((hsva / "export/bundle.json").read_text())["semantics"] == "made up"
+    assert "(semantics: made up)" in (hsva / "export/README.md").read_text()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_the_same_guesses(root, tmp_path):
     kept = bundle.load(root / "export")

@@ -48,6 +48,7 @@ def dataset(folder, seed=0):
         attributes=attributes,
         class_names=np.array(names),
         attribute_names=np.array([f"attribute {i}" for i in range(D_A)]),
+        source=np.array("made up"),
     )
     files.write_npy(folder / "features.npy", features.astype(np.float32))
 

@@ -1,9 +1,10 @@
+import dataclasses
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from pipeline.report import aggregate, contents, page
+from pipeline.report import aggregate, contents, page, sections
 from tests.report import made_up
 
 
@@ -64,6 +65,18 @@ def test_headline_shows_what_evaluate_found(root, html):
     for name in ("T1", "U", "S", "H", "AUSUC"):
         assert f"<td>{run.figures[name]:.1f}<small" in row
     assert "not a result" in re.search(r'<tr class="oracle">.*?</tr>', html, re.S).group()
+
+
+def test_semantics_and_a_features_file_are_named(root):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        shown = contents.gather("shapes", [aggregate.load("eszsl", "shapes", 0)])
+    assert "5-d semantics (made up), 16-d features" in sections.facts(shown)
+    locked = {"features": {"source": "images"}, "backbone": {"arch": "resnet101"}, "shapes.files.features": "data/none"}
+    assert sections.conditions(dataclasses.replace(shown, params=locked)) == "resnet101, not fine-tuned, made up"
+    locked["shapes.files.features"] = "/home/me/clip.npz"
+    other = dataclasses.replace(shown, params=locked, semantics="attributes (0.5) beside clip.csv (0.5)")
+    assert sections.conditions(other) == "features of clip.npz, attributes (0.5) beside clip.csv (0.5)"
 
 
 def test_published_figures_are_marked_as_picked_on_the_test_images():

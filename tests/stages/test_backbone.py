@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from pipeline.common import files
-from pipeline.datasets import shapes
+from pipeline.datasets import own, shapes
 from pipeline.datasets.index import Index, write
 from pipeline.vision import backbone
 from stages import features, finetune, weights
@@ -49,6 +49,7 @@ def start(drawn, tmp_path, monkeypatch):
     torch.set_num_threads(1)
     shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    own.write("shapes", "features", own.File())
     monkeypatch.setattr(sys, "argv", ["stage", "--dataset", "shapes"])
 
     def run(stage=None, **changes):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipeline.common import files
-from pipeline.datasets import index
+from pipeline.datasets import index, own
 from stages import download, semantics, splits
 
 CLASSES = ["barn owl", "wren", "crow", "gull", "tit", "swift", "kite", "emu"]
@@ -21,6 +21,7 @@ PARAMS = {
     "folder": {
         "sources": {"images": {"url": ["birds"]}, "classes": None},
         "semantics": "attributes",
+        "files": {"features": "data/none", "semantics": "data/none", "share": None, "splits": "data/none"},
         "splits": {"unseen": 0.25, "test_seen": 0.25, "val_unseen": 0.2, "folds": 1, "val_seen": 0.25, "seed": 0},
     },
 }
@@ -36,6 +37,8 @@ def start(tmp_path, monkeypatch):
             (tmp_path / "birds/images" / name / f"{i}.jpg").write_bytes(f"{name} {i}".encode())
     rows = "".join(f"{name},{i + 10},{i % 2}\n" for i, name in enumerate(CLASSES))
     (tmp_path / "birds/classes.csv").write_text("class,wing,nocturnal\n" + rows)
+    for kind in ("features", "semantics", "splits"):
+        own.write("folder", kind, own.File())
 
     def run(stage, *changes):
         tree = yaml.safe_load(yaml.safe_dump(PARAMS))

@@ -11,6 +11,8 @@ A module of this folder holds
     splits(raw, config)      -> Splits       config: a `SplitConfig`
     published(raw)           -> N x d_x float32 published features; only where there are some
     make(raw, sources)       draws its raw files itself; only where nothing is fetched
+    OWN                      True where listing and splits take a further `Own`, and class_names(raw, own) -> C names
+                             is there: a data set whose classes or rows a user's files may say
 
 `raw` is the folder that the download stage fills: each source under its role and the published ending, so that
 `images: 102flowers.tgz` becomes `images.tar` (a .tgz cannot be read at random and is made a .tar) and
@@ -33,21 +35,32 @@ class Listing:
     labels: N int64, rows of `class_names`
     class_names: C names in the published class order
     boxes: N x 4 (left, top, right, bottom) pixels where a row is a part of its image, else None
+    names: N paths by which a user's files may call the rows, known without the images too; None: the addresses
     """
 
     images: list[str]
     labels: np.ndarray
     class_names: list[str]
     boxes: np.ndarray | None = None
+    names: list[str] | None = None
+
+    @property
+    def known_as(self):
+        """N paths of the rows' images, "" where not known."""
+        return self.images if self.names is None else self.names
 
 
 @dataclass(frozen=True)
 class Semantics:
-    """Class semantics: `attributes` C x d_a float64, rows of length one; names of classes and, if any, columns."""
+    """Class semantics: `attributes` C x d_a float64, rows of length one; names of classes and, if any, columns.
+
+    source: where they come from, in words for people: "attributes", "sentences", or the name of a user's file
+    """
 
     attributes: np.ndarray
     class_names: list[str]
     attribute_names: list[str]
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,10 +69,42 @@ class Splits:
 
     split: N strings, trainval, test_seen or test_unseen
     folds: for each validation fold, the ids of the seen classes that act as unseen in it
+    validation: for each fold, N strings of `index.VALIDATION` where they are stated; None: they are drawn
     """
 
     split: np.ndarray
     folds: list[np.ndarray]
+    validation: list[np.ndarray] | None = None
+
+
+# how much weight a file's semantics have beside the data set's own; null: they are alone
+FileShare = Annotated[float, Range(above=0, below=1)] | None
+
+
+@dataclass(frozen=True)
+class Files:
+    """`<data set>.files`: files of a user's own in place of what the data set brings; each `params.NO_FILE` if none.
+
+    features: N x d_x; semantics: C x d_a; splits: a CSV by image or by class; share: see FileShare
+    """
+
+    features: str
+    semantics: str
+    splits: str
+    share: FileShare = None
+
+
+@dataclass(frozen=True)
+class Own:
+    """What files of a user's own say of a data set that has no list of its own.
+
+    classes: C names, where no table names them; rows: N names and N class ids, where no images are there; stated: C
+    words, seen or unseen, which go before the table's
+    """
+
+    classes: list[str] | None = None
+    rows: tuple[list[str], np.ndarray] | None = None
+    stated: list[str] | None = None
 
 
 @dataclass(frozen=True)
