@@ -262,7 +262,7 @@ def test_params_of_what_takes_hours_are_sound(command, tmp_path):
 
 @pytest.mark.parametrize("command", [command for command in CHECKED if command.startswith("python")])
 def test_variants_of_what_takes_hours_are_sound(command):
-    args = study.parse(said(command)[3:])
+    args = study.parse(said(command)[2:])
     given = params.load(readme.ROOT / "params.yaml")
     for variant in args.only or ablate.VARIANTS[args.model]:
         ablate.configured(given, args.model, args.dataset, *args.set, ablate.VARIANTS[args.model][variant])
