@@ -116,10 +116,15 @@ class PlainLoop:
         fake_unseen = self.generator(draws.noise[-2], a_unseen)
         adversarial = -self.critic(fake, a).mean()
         both = torch.cat([fake, fake_unseen])
-        cycle = self.cycle_loss(both, torch.cat([a, a_unseen]))
+        cycle = self.cycle_loss(fake, a)
+        if config.cycle.unseen:
+            cycle = (cycle + self.cycle_loss(fake_unseen, a_unseen)) / 2
         v2s, s2v = self.contrastive(self.scores(both), torch.cat([y, unseen]))
         loss = bce + kl + config.gamma * (adversarial + config.fem.weight * (v2s + s2v)) + config.cycle.weight * cycle
+        before = fake.detach()
         self.step(loss, "encoder", "generator")
+        if config.cycle.fakes:
+            self.step(self.cycle_loss(before, a), "cycle")
         terms = {"reconstruction": bce, "kl": kl, "adversarial": adversarial, "cycle_fake": cycle}
         return terms | {"generator_v2s": v2s, "generator_s2v": s2v}
 
@@ -177,7 +182,7 @@ def costs(trainer):
 
 def parts(trainer):
     """The same parts as functions to be timed, on the random numbers of one iteration."""
-    draws = trainer.draw()
+    draws = next(trainer.draws(1))
     x, y = trainer.features[draws.rows], trainer.labels[draws.rows]
     a = trainer.semantics[y]
     fake = trainer._critic_fakes(x, a, draws)
@@ -194,7 +199,7 @@ def parts(trainer):
 def begin(precision, device, images, d_x, d_a, seen, unseen):
     """A trainer of the full-size networks on made-up data of CUB's sizes."""
     # the cycle branch with both of its hidden layers
-    config = configs.config("bsegn", "cub", {"levels": 2, "precision": precision})
+    config = configs.config("bsegn", "cub", {"levels": 2, "cycle": {"depth": 2}, "precision": precision})
     generator = torch.Generator().manual_seed(0)
     semantics = F.normalize(torch.rand(seen + unseen, d_a, generator=generator), dim=1).to(device)
     labels = torch.randint(seen, (images,), generator=generator)
@@ -211,7 +216,7 @@ def final_share(problem, model, iteration_seconds, device):
     def one_epoch():
         inputs, labels = model.classifier_set(problem, 0)
         total = model.seen + model.unseen
-        for _ in classifier.epochs(inputs, labels, total, config.classifier, 0, 1, model.expand):
+        for _ in classifier.epochs(inputs, labels, total, config.classifier, 0, 1, model):
             pass
 
     last = roofline.seconds(one_epoch, device, repeats=1, warm=0) * config.classifier.gzsl_epochs
@@ -235,8 +240,8 @@ def main():
         problem, model, trainer = begin(precision, device, *sizes)
         plain = PlainLoop(begin("float32", device, *sizes)[2])
         loops = {
-            "plain": lambda plain=plain, trainer=trainer: plain.iteration(trainer.draw()),
-            "trainer": lambda trainer=trainer: trainer.run(trainer.draw()),
+            "plain": lambda plain=plain, trainer=trainer: plain.iteration(*trainer.draws(1)),
+            "trainer": lambda trainer=trainer: trainer.run(*trainer.draws(1)),
         }
         # the capture of a GPU's graph happens in the calls that do not count
         took = roofline.interleaved(loops, device, chosen.rounds, warm=5 if device.type == "cuda" else 1)

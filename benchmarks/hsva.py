@@ -225,7 +225,7 @@ def compare_losses(device, minibatches=3):
     trainer.weights.copy_(weights)
     worst = 0.0
     for _ in range(minibatches):
-        draws = trainer.draws()
+        draws = next(trainer.draws(1))
         fast, slow = trainer.minibatch(draws).cpu(), plain.minibatch(draws, trainer.weights).cpu()
         losses = torch.stack([fast[0], fast @ factors]), torch.stack([slow[0], slow @ factors])
         worst = max(worst, ((losses[0] - losses[1]).abs() / losses[1].abs()).max().item())
@@ -243,9 +243,9 @@ def measure(device, rounds):
     weights = [0.1, 1.0, 4.0]
     for trainer in trainers.values():
         trainer.weights.copy_(torch.tensor(weights))
-    steps = {"plain": lambda: plain.minibatch(trainers["float32"].draws(), weights)}
+    steps = {"plain": lambda: plain.minibatch(*trainers["float32"].draws(1), weights)}
     for name, trainer in trainers.items():
-        steps[name] = lambda trainer=trainer: trainer.run(trainer.draws())
+        steps[name] = lambda trainer=trainer: trainer.run(*trainer.draws(1))
     took = roofline.interleaved(steps, device, rounds, warm=5 if device == "cuda" else 2)
 
     cost = iteration_cost(trainers["float32"])
@@ -272,7 +272,7 @@ def selection(trainer, problem, took):
     classes, options = len(problem.seen) + len(problem.unseen), model.config.classifier
     steps = {
         "plain": lambda: plain_classifier_epoch(inputs, labels, classes, options),
-        "here": lambda: next(classifier.epochs(inputs, labels, classes, options, 0, 1)),
+        "here": lambda: next(classifier.epochs(inputs, labels, classes, options, 0, 1, model)),
     }
     times = roofline.interleaved(steps, device, rounds=2, warm=0)
     unseen_share = len(problem.unseen) * model.config.unseen_samples / len(labels)

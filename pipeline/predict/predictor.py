@@ -75,7 +75,7 @@ class Predictor:
         total = len(unseen) + count * with_seen
         with torch.no_grad():
             *_, head = classifier.epochs(
-                inputs, labels, total, self.kept.config.classifier, about.seed, epochs, self.model.expand
+                inputs, labels, total, self.kept.config.classifier, about.seed, epochs, self.model
             )
         return head
 

@@ -30,6 +30,6 @@ def heads(model, task, config, seed, gzsl_epochs, czsl_epochs):
     inputs, labels = model.classifier_set(task.problem, seed, unseen_only=True)
     options = config.classifier, seed
     return (
-        classifier.epochs(*made, seen + len(task.unseen), *options, gzsl_epochs, model.expand),
-        classifier.epochs(inputs, labels - seen, len(task.unseen), *options, czsl_epochs, model.expand),
+        classifier.epochs(*made, seen + len(task.unseen), *options, gzsl_epochs, model),
+        classifier.epochs(inputs, labels - seen, len(task.unseen), *options, czsl_epochs, model),
     )

@@ -26,9 +26,10 @@ from pipeline.predict import bundle
 from pipeline.protocol import judging, metrics, selection, tasks, trained
 from pipeline.report.statistics import spread
 
-BASE = "cycle.weight=0 fem.training=none levels=0"
-CYCLE = "fem.training=none levels=0"
-FEM = "fem.balance=none levels=0"
+# R as TF-VAEGAN's, one hidden layer deep, on every rung, so that each changes one thing
+NO_MFIM = "cycle.depth=1 levels=0"
+CYCLE = f"fem.training=none {NO_MFIM}"
+FEM = f"fem.balance=none {NO_MFIM}"
 
 VARIANTS = {
     "hsva": {
@@ -49,15 +50,20 @@ VARIANTS = {
     },
     # the ladder of the abstract's claims, then what leaves it
     "bsegn": {
-        "VAEGAN": BASE,
+        "VAEGAN": f"cycle.weight=0 {CYCLE}",
         "+ cycle": CYCLE,
         "+ FEM, v2s": f"{FEM} fem.s2v=false",
         "+ FEM, s2v": f"{FEM} fem.v2s=false",
         "+ FEM, both ways": FEM,
-        "+ balance, domain mean": "levels=0",
-        "+ balance, per sample": "levels=0 fem.balance=per_sample",
-        "+ mFIM, 1 level": "levels=1",
-        "+ mFIM, 2 levels": "levels=2",
+        "+ balance, domain mean": NO_MFIM,
+        "+ balance, per sample": f"{NO_MFIM} fem.balance=per_sample",
+        "+ mFIM, 1 level": "cycle.depth=1 levels=1",
+        "+ mFIM, 1 level, R of two layers": "cycle.depth=2 levels=1",
+        "+ mFIM, 2 levels": "cycle.depth=2 levels=2",
+        "R learns from fakes": "cycle.fakes=true",
+        "cycle on seen fakes alone": "cycle.unseen=false",
+        "seen fakes encoded": "seen_latents=encoded",
+        "seen fakes from the prior": "seen_latents=prior",
         "FEM frozen": "fem.training=frozen",
         "generator without FEM": "fem.weight=0",
         "FEM centred": "fem.centre=true",

@@ -5,12 +5,8 @@ timm is imported inside the functions: it is slow to import, and the schema alon
 
 import difflib
 import functools
-import pickle
-import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -54,9 +50,11 @@ class Overrides:
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Overrides):
-    """`backbone`: as `Overrides`, and `weights`, a table of published weights or the one file that is used for all."""
+    """`backbone`: as `Overrides`, and `weights`, a table of published weights or the one file that is used for all, and
+    `part`, which of the networks in that file, where it holds several."""
 
     weights: str
+    part: str | None = None
     arch: str
     pretrained: bool = True
     seed: Annotated[int, Range(least=0)] = 0
@@ -146,38 +144,17 @@ def view(model, config):
 
 
 def read_weights(path):
-    """All tensors of a .safetensors or PyTorch file as a dict, and the safetensors metadata. Nothing is run.
+    """The tensors and the metadata of a .safetensors file that `save` or `write_safetensors` wrote.
 
-    Raises UserError where the file is missing, damaged, or could only be read by running code in it.
+    Raises UserError where it is missing or damaged.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; backbone.weights should name a .safetensors or PyTorch file")
-    with open(path, "rb") as file:
-        head = file.read(9)
-    if path.suffix == ".safetensors" or head[8:] == b"{":
-        return _read_safetensors(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        raise UserError(
-            f"{path}: refused: it holds more than tensors{f', namely {asked[1]}' if asked else ''}, and reading that "
-            "would run code from the file; save the model's state_dict() instead"
-        ) from None
-    except Exception as error:
-        raise UserError(f"{path}: not a readable PyTorch file ({' '.join(str(error).split())[:200]})") from None
-    return _state_dict(path, content), {}
-
-
-def _read_safetensors(path):
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}); fetch or write it again") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error}); `dvc repro` makes it anew") from None
 
 
 def held(path):
@@ -188,88 +165,21 @@ def held(path):
         return list(file.keys())
 
 
-def _state_dict(path, content):
-    """The tensors of a checkpoint: bare, or under the names that training scripts use, with or without wrappers."""
-    for name in ("state_dict", "model", "model_state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = content[name]
-            break
-    if not isinstance(content, dict) or not any(isinstance(value, torch.Tensor) for value in content.values()):
-        raise UserError(f"{path}: holds no state_dict of tensors; save the model's state_dict() there")
-    state = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
-    for prefix in ("module.", "_orig_mod."):
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
-
-
-def fit(model, state, path, arch, metadata=None):
-    """Load `state` into the headless `model`; a head of any number of classes is dropped.
-
-    Raises UserError that names the keys which are missing, unknown or of another shape.
-    """
-    state = _without_head(model, state)
-    problem = _misfit(model, state)
-    if problem:
-        problem = _misfit(model, state := _converted(model, state)) or ""
-    if problem:
-        held = (metadata or {}).get("arch")
-        raise UserError(
-            f"{path}: does not fit {arch}: {problem}; "
-            + (f"it holds {held}" if held else f"backbone.weights should be weights of {arch}")
-        )
-    model.load_state_dict(state, strict=False)
-
-
-def _without_head(model, state):
-    names = model.pretrained_cfg.get("classifier") or ()
-    heads = tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
-    own = model.state_dict()
-    return {key: value for key, value in state.items() if key in own or not (heads and key.startswith(heads))}
-
-
-def _converted(model, state):
-    """`state` renamed and resized by timm's own rule for this family, for checkpoints of the original authors."""
-    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    try:
-        return _without_head(model, convert(dict(state), model)) if convert else state
-    except Exception:
-        # the rules expect the family's keys and fail in their own ways on others; `state` as it is names the misfit
-        return state
-
-
-def _misfit(model, state):
-    """What keeps `state` from fitting, in words; "" if nothing does."""
-    own = model.state_dict()
-    # files older than that counter lack it, and a network that is not trained does not read it
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unknown = [key for key in state if key not in own]
-    misshaped = [
-        f"{key} {_shape(state[key])}, should be {_shape(own[key])}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
-    found = (("missing", missing), ("unknown", unknown), ("of another shape", misshaped))
-    return "; ".join(f"{len(keys)} {word} ({_first(keys)})" for word, keys in found if keys)
-
-
-def _shape(tensor):
-    return " x ".join(map(str, tensor.shape)) or "scalar"
-
-
-def _first(keys, most=5):
-    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
-
-
 def load(path, config):
-    """The headless model of `config.arch` with the weights in the file `path`."""
-    model = create(config)
+    """The headless model of `config.arch` with the weights that `save` wrote into the file `path`."""
     state, metadata = read_weights(path)
     if not state:
         raise UserError(
             f"{path}: holds no weights, as published features and those of a file leave it; run `dvc repro`"
         )
-    fit(model, state, path, config.arch, metadata)
+    if (stated := metadata.get("arch")) != config.arch:
+        raise UserError(f"{path}: does not fit {config.arch}: it holds {stated}; run `dvc repro`")
+    model = create(config)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: does not fit {config.arch} ({reason}); run `dvc repro`") from None
     return model
 
 

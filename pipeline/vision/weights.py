@@ -6,11 +6,11 @@ from pathlib import Path
 import yaml
 
 from pipeline.common import files
-from pipeline.common.errors import UserError
+from pipeline.common.errors import UserError, first_of
 from pipeline.common.params import build
 from pipeline.datasets.base import Source
 from pipeline.sources import download
-from pipeline.vision import backbone
+from pipeline.vision import backbone, checkpoint, unwrap
 
 
 def start(table, config, store):
@@ -18,18 +18,23 @@ def start(table, config, store):
 
     table: `backbone.weights`. A .yaml is a table of published weights by arch, fetched into the folder `store` where
     `pretrained` asks for them; any other file is itself the weights, of every data set.
+
+    Raises UserError where the weights are missing or damaged, or are not the architecture's.
     """
-    model = backbone.create(config)
+    model, part = backbone.create(config), None
     if Path(table).suffix not in (".yaml", ".yml"):
-        path = Path(table)
+        path, part = Path(table), config.part
     elif config.pretrained:
         path = _published(table, config.arch, store)
     else:
         print(f"{config.arch}: random weights, seed {config.seed}", flush=True)
         return model
-    state, metadata = backbone.read_weights(path)
-    backbone.fit(model, state, path, config.arch, metadata)
-    print(f"{config.arch}: weights of {path}", flush=True)
+    state, told = unwrap.find(model, checkpoint.read(path), path, config.arch, part)
+    model.load_state_dict(state, strict=False)
+    # here, since a number may be finite in the file's type alone
+    if wrong := [key for key, value in model.state_dict().items() if not value.isfinite().all()]:
+        raise UserError(f"{path}: {first_of(wrong)} holds values that are not finite; backbone.weights should be sound")
+    print(f"{config.arch}: weights of {path}{told}", flush=True)
     return model
 
 

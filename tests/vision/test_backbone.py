@@ -1,30 +1,19 @@
 """Any architecture, any weights that fit, its own view of an image; what does not fit is named."""
 
-import pickle
-from pathlib import Path
-
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file, save_file
 
 from pipeline.common.errors import UserError
 from pipeline.common.params import Params
 from pipeline.vision import backbone
 from tests.pictures import gradient
 
-SHARED = Path(__file__).parents[2] / "../shared/weights"
 ARCH = "test_resnet.r160_in1k"
-needs_weights = pytest.mark.skipif(not SHARED.exists(), reason="no ../shared/weights here")
 
 
 def config(**given):
     return backbone.Config(weights="", **({"arch": ARCH} | given))
-
-
-def with_head(classes, arch=ARCH):
-    torch.manual_seed(1)
-    return timm.create_model(arch, num_classes=classes).state_dict()
 
 
 @pytest.fixture
@@ -95,84 +84,6 @@ def test_an_elongated_image_takes_no_absurd_memory(model):
     assert backbone.view(model, config(transform="whole")).pixels(gradient(5000, 2)).shape == (3, 160, 160)
 
 
-@pytest.mark.parametrize("classes", [1000, 150, 0])
-def test_a_head_of_any_size_is_dropped(model, tmp_path, classes):
-    state = with_head(classes)
-    save_file(state, tmp_path / "w.safetensors")
-    found, _ = backbone.read_weights(tmp_path / "w.safetensors")
-    backbone.fit(model, found, "w", ARCH)
-    assert same(model.state_dict(), {key: value for key, value in state.items() if not key.startswith("fc.")})
-
-
-@pytest.mark.parametrize("wrap", [dict, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"model": s}])
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_pytorch_files_are_read_bare_or_wrapped(model, tmp_path, wrap, prefix):
-    state = with_head(7)
-    torch.save(wrap({prefix + key: value for key, value in state.items()}), tmp_path / "w.pth")
-    found, _ = backbone.read_weights(tmp_path / "w.pth")
-    backbone.fit(model, found, "w", ARCH)
-    assert torch.equal(model.state_dict()["conv1.0.weight"], state["conv1.0.weight"])
-
-
-class Hostile:
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return (Path.touch, (self.mark,))
-
-
-def test_a_file_that_would_run_code_is_refused_and_does_not_run_it(tmp_path):
-    mark = tmp_path / "ran"
-    torch.save({"state_dict": with_head(0), "extra": Hostile(mark)}, tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"refused: .* namely getattr, .* would run code") as error:
-        backbone.read_weights(tmp_path / "w.pth")
-    assert "\n" not in str(error.value)
-    (tmp_path / "bare.pkl").write_bytes(pickle.dumps(Hostile(mark)))
-    with pytest.raises(UserError):
-        backbone.read_weights(tmp_path / "bare.pkl")
-    assert not mark.exists()
-
-
-def test_unreadable_files_are_named(tmp_path):
-    save_file(with_head(0), tmp_path / "w.safetensors")
-    torch.save(with_head(0), tmp_path / "w.pth")
-    for name in ("w.safetensors", "w.pth"):
-        whole = (tmp_path / name).read_bytes()
-        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(UserError, match=f"{name}: not a readable"):
-            backbone.read_weights(tmp_path / name)
-    with pytest.raises(UserError, match="no such file"):
-        backbone.read_weights(tmp_path / "none.pth")
-    torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(UserError, match="no state_dict"):
-        backbone.read_weights(tmp_path / "list.pth")
-
-
-def test_missing_unknown_and_misshaped_keys_are_named_in_one_line(model):
-    state = with_head(0)
-    state["conv1.0.weight"] = state["conv1.0.weight"][:, :1]
-    state["extra.weight"] = state.pop("bn1.weight")
-    with pytest.raises(UserError) as error:
-        backbone.fit(model, state, "w.pth", ARCH)
-    message = str(error.value)
-    assert message.startswith(f"w.pth: does not fit {ARCH}: 1 missing (bn1.weight); 1 unknown (extra.weight); 1 of")
-    assert "conv1.0.weight 16 x 1 x 3 x 3, should be 16 x 3 x 3 x 3" in message
-    assert "\n" not in message
-
-
-def test_files_without_batch_counters_fit(model):
-    state = {key: value for key, value in with_head(9).items() if not key.endswith("num_batches_tracked")}
-    backbone.fit(model, state, "old.pth", ARCH)
-
-
-def test_a_vision_transformer_takes_another_size():
-    chosen = config(arch="test_vit.r160_in1k", size=96)
-    model = backbone.create(chosen)
-    backbone.fit(model, with_head(1000, "test_vit.r160_in1k"), "w", chosen.arch)
-    assert model(torch.zeros(1, 3, 96, 96)).shape == (1, backbone.width(model, backbone.view(model, chosen), "cpu"))
-
-
 def test_what_is_saved_is_what_is_loaded(model, tmp_path):
     backbone.save(tmp_path / "b.safetensors", model.to(memory_format=torch.channels_last), ARCH)
     again = backbone.load(tmp_path / "b.safetensors", config(seed=8))
@@ -183,13 +94,11 @@ def test_what_is_saved_is_what_is_loaded(model, tmp_path):
     backbone.write_safetensors(tmp_path / "empty.safetensors", {}, {"arch": "none"})
     with pytest.raises(UserError, match="holds no weights"):
         backbone.load(tmp_path / "empty.safetensors", config())
-
-
-@needs_weights
-def test_the_real_weights_fit_their_own_architecture_alone():
-    lite0, lite2 = (f"tf_efficientnet_{name}.in1k" for name in ("lite0", "lite2"))
-    model = backbone.load(SHARED / f"{lite0}.safetensors", config(arch=lite0))
-    held = load_file(SHARED / f"{lite0}.safetensors")
-    assert all(torch.equal(value, held[key]) for key, value in model.state_dict().items())
-    with pytest.raises(UserError, match="does not fit tf_efficientnet_lite0"):
-        backbone.load(SHARED / f"{lite2}.safetensors", config(arch=lite0))
+    held = model.state_dict()
+    held = {key: value.contiguous() for key, value in held.items()} | {"conv1.0.weight": torch.zeros(1)}
+    backbone.write_safetensors(tmp_path / "other.safetensors", held, {"arch": ARCH})
+    with pytest.raises(UserError, match=r"other.safetensors: does not fit .*conv1\.0\.weight"):
+        backbone.load(tmp_path / "other.safetensors", config())
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "b.safetensors").read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"cut.safetensors: not a readable"):
+        backbone.load(tmp_path / "cut.safetensors", config())

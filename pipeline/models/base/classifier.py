@@ -35,19 +35,27 @@ class Head:
         return torch.addmm(self.bias, inputs, self.weight.T)
 
 
-def epochs(inputs, labels, classes, config, seed, most, expand=None):
+def begin(classes, width, draw):
+    """classes x (width + 1), a head's first weights, which `draw` fills, and its biases last, which are zero."""
+    held = torch.zeros(classes, width + 1)
+    held[:, :-1] = draw(torch.empty(classes, width))
+    return held
+
+
+def epochs(inputs, labels, classes, config, seed, most, model):
     """Train on M x k inputs with labels 0..classes-1; yield the `Head` after each of `most` epochs.
 
+    The `model`'s `expand` widens the inputs, its `head` says how the weights begin. The last batch of an epoch holds
+    what is left, where HSVA's program drops it or fills it up; and there are `most` epochs, where that has one more.
+
     Plain Adam on the cross entropy, whose gradient (softmax - one-hot) is written out: autograd's bookkeeping would
-    take most of the time of steps this small. `expand` is applied once where all of M x K fits into `HELD` bytes, and
-    otherwise to each minibatch.
+    take most of the time of steps this small. `model.expand` is applied once where all of M x K fits into `HELD` bytes,
+    and otherwise to each minibatch.
     """
     generator = torch.Generator().manual_seed(seed)
-    inputs, expand = expanded(inputs, expand)
+    inputs, expand = expanded(inputs, model.expand)
     width = expand(inputs[:1]).shape[1]
-    # uniform, as a linear layer is by default
-    bound = width**-0.5
-    weight = torch.empty(classes, width + 1).uniform_(-bound, bound, generator=generator).to(inputs.device)
+    weight = model.head(classes, width, generator).to(inputs.device)
     weight.grad = torch.zeros_like(weight)
     adam = torch.optim.Adam([weight], lr=config.lr, betas=(config.beta1, 0.999), fused=True)
     for _ in range(most):

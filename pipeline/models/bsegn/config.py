@@ -13,7 +13,7 @@ Beta = Range(least=0, below=1)
 
 @dataclass(frozen=True)
 class Widths:
-    """Hidden units of each network; the cycle branch has two hidden layers."""
+    """Hidden units of each network; `cycle2` are those of the cycle branch's second layer, where it has one."""
 
     encoder: Annotated[int, AtLeastOne]
     generator: Annotated[int, AtLeastOne]
@@ -25,10 +25,19 @@ class Widths:
 
 @dataclass(frozen=True)
 class Cycle:
-    """The cycle branch R. `weight` is lambda_cyc; at 0 the generator does not learn from it (R still feeds mFIM)."""
+    """The cycle branch R.
 
+    depth:  its hidden layers
+    weight: lambda_cyc; at 0 the generator does not learn from it (R still feeds mFIM)
+    fakes:  R learns from fake seen images too, in the generator's step, as in TF-VAEGAN's program on CUB, FLO and SUN
+    unseen: the generator's cycle term is on unseen fakes too; in TF-VAEGAN's program it is on seen ones alone
+    """
+
+    depth: Literal[1, 2]
     weight: Annotated[float, NotNegative]
     lr: Annotated[float, Positive]
+    fakes: bool
+    unseen: bool
 
 
 @dataclass(frozen=True)
@@ -68,12 +77,12 @@ class Config:
     beta1:           Adam's, of all networks but the encoder
     encoder_beta1:   Adam's, of the encoder
     gamma:           weight of the GAN
-    penalty:         weight of the gradient penalty within it
+    penalty:         weight of the gradient penalty within it, the same in all iterations
     critic_steps:    steps of critic and cycle branch to one of generator and FEM
     latent:          width of the noise z; null is the width of the semantics
     seen_latents:    z of seen-class fakes: `encoded` from real images, or drawn from the `prior`
-    levels:          hidden layers of the cycle branch that mFIM adds to the features: 0 is no mFIM at all, and 1 also
-                     takes the second hidden layer out of the branch
+    levels:          hidden layers of the cycle branch, from the first on, that mFIM adds to the features beside the
+                     branch's output; 0 is no mFIM at all
     synthetic:       N_syn, features synthesised per unseen class for the final classifier
     length:          before the classifier each dimension of mFIM is standardised on real trainval images, and rows get
                      about this length; null leaves mFIM as it is, which a linear softmax learns from very slowly
@@ -101,5 +110,9 @@ class Config:
     precision: Literal["float32", "bfloat16"]
 
     def __post_init__(self):
+        if self.levels > self.cycle.depth:
+            raise UserError(
+                f"levels: {self.levels} is more than the hidden layers of the cycle branch; set cycle.depth to 2 too"
+            )
         if self.fem.shared and self.fem.training == "frozen":
             raise UserError("fem.shared: FEM cannot be the cycle branch and frozen; set fem.training to online or none")

@@ -151,8 +151,8 @@ def fem_loss(config, v2s, s2v, balance):
 def generator_loss(config, bce, kl, adversarial, cycle, v2s, s2v):
     """(7) L_G, by which encoder and generator learn, under a `Config`; terms of parts that are switched off are 0.
 
-    Its first line is f-VAEGAN-D2's L_VAEGAN, with the cycle it is TF-VAEGAN's; the last is the abstract's "in turn":
-    what FEM has learned improves the generator.
+    Its first line is f-VAEGAN-D2's L_VAEGAN; with the cycle, on seen fakes alone, it is TF-VAEGAN's; the last is the
+    abstract's "in turn": what FEM has learned improves the generator.
     """
     loss = bce + kl + config.gamma * adversarial
     loss = loss + config.cycle.weight * cycle

@@ -8,7 +8,7 @@ from torch import nn
 from pipeline.models.base import classifier
 from pipeline.models.base.rows import Joined, Scaled
 from pipeline.models.base.scaling import MinMax
-from pipeline.models.bsegn.networks import Embedder, Generator
+from pipeline.models.bsegn.networks import DEVIATION, Embedder, Generator
 from pipeline.models.bsegn.trainer import Trainer
 
 
@@ -21,9 +21,9 @@ class Model(nn.Module):
         self.latent = config.latent or d_a
         self.scale = MinMax(d_x)
         self.generator = Generator(d_x, d_a, self.latent, config.widths.generator)
-        hidden = (config.widths.cycle1,) if config.levels == 1 else (config.widths.cycle1, config.widths.cycle2)
+        hidden = (config.widths.cycle1, config.widths.cycle2)[: config.cycle.depth]
         self.cycle = Embedder(d_x, d_a, *hidden)
-        width = d_x + sum(hidden) + d_a if config.levels else d_x
+        width = d_x + sum(hidden[: config.levels]) + d_a if config.levels else d_x
         # of mFIM, fitted by `fit_mfim`
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
@@ -82,5 +82,12 @@ class Model(nn.Module):
         """mFIM(x) = [x; h1(x); h2(x); R(x)], as many hidden layers as `levels`, standardised: M x d_x -> M x K."""
         return (self._integrated(inputs) - self.centre) / self.spread
 
+    def head(self, classes, width, generator):
+        """How the linear classifier begins: as the networks do, and as TF-VAEGAN's."""
+        return classifier.begin(classes, width, lambda weight: weight.normal_(0, DEVIATION, generator=generator))
+
     def _integrated(self, inputs):
-        return torch.cat([inputs, *self.cycle.levels(inputs)], 1) if self.config.levels else inputs
+        if not self.config.levels:
+            return inputs
+        *hidden, output = self.cycle.levels(inputs)
+        return torch.cat([inputs, *hidden[: self.config.levels], output], 1)

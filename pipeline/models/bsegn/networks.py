@@ -1,7 +1,7 @@
 """BSeGN's networks: encoder E and generator G of the VAE, critic D of the GAN, and the embedders R and f.
 
 x are features scaled to [0, 1]^d_x, a the L2-normalised semantics of their classes, z the noise. Layers, activations
-and how weights begin are f-VAEGAN-D2's and TF-VAEGAN's.
+and how weights begin are f-VAEGAN-D2's and TF-VAEGAN's; R may have a second hidden layer, FEM is this package's own.
 """
 
 import itertools
@@ -11,6 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 SLOPE = 0.2
+
+DEVIATION = 0.02
+"""Of the normal distribution that weights begin with."""
 
 
 def layers(*widths):
@@ -22,13 +25,13 @@ def layers(*widths):
 
 
 def initialise(net, generator):
-    """Weights from N(0, 0.02) and zero biases, drawn on the CPU so that every device begins alike."""
+    """Weights from N(0, `DEVIATION`) and zero biases, drawn on the CPU so that every device begins alike."""
     with torch.no_grad():
         for name, value in net.named_parameters():
             if name.endswith("bias"):
                 value.zero_()
             else:
-                value.copy_(torch.empty(value.shape).normal_(0, 0.02, generator=generator))
+                value.copy_(torch.empty(value.shape).normal_(0, DEVIATION, generator=generator))
 
 
 class Encoder(nn.Module):

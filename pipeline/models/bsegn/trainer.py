@@ -1,6 +1,7 @@
 """BSeGN's training: an iteration is `critic_steps` times the cycle branch and the critic, then FEM, then E and G.
 
-An epoch is ceil(N / batch) iterations, each of `critic_steps` fresh random batches.
+An epoch is ceil(N / batch) iterations, each of `critic_steps` fresh random batches. (TF-VAEGAN's program calls two such
+passes an epoch, the second with its feedback.)
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.common.errors import UserError
+from pipeline.models.base import minibatches
 from pipeline.models.base.captured import Captured
 from pipeline.models.base.rows import Scaled
 from pipeline.models.bsegn import losses
@@ -21,7 +23,7 @@ from pipeline.models.bsegn.networks import Critic, Embedder, Encoder, initialise
 class Draws:
     """The random numbers of one iteration; k steps of n images, z of width d.
 
-    rows:   k x n images of trainval
+    rows:   k x n images of trainval, none twice within a step
     mix:    k x n x 1, where on the segment from fake to real the penalty is taken
     noise:  (k + 4) x n x d normal: one for each critic step; then FEM's fakes; the VAE; the generator step's unseen
             fakes; and its seen ones where they come from the prior
@@ -52,7 +54,7 @@ class Trainer:
         self.model, self.config = model, config
         self.device = problem.features.device
         self.epochs, self.done = config.epochs, 0
-        self.seen, self.batch = model.seen, config.batch
+        self.seen, self.batch = model.seen, min(config.batch, len(problem.features))
         d_x, d_a = problem.features.shape[1], problem.seen.shape[1]
 
         self.encoder = Encoder(d_x, d_a, model.latent, config.widths.encoder)
@@ -99,23 +101,27 @@ class Trainer:
         if self.done == 0 and self.config.fem.training == "frozen":
             self._train_fem_once()
         iterations = math.ceil(len(self.features) / self.batch)
-        total = sum(self.run(self.draw()) for _ in range(iterations))
+        total = sum(self.run(draws) for draws in self.draws(iterations))
         self.done += 1
         terms = dict(zip(TERMS, (total / iterations).tolist(), strict=True))
         self._check(terms)
         self.model.fit_mfim(self.features)
         return {name: value for name, value in terms.items() if self._has(name)}
 
-    def draw(self):
-        """The random numbers of one iteration; unseen classes are drawn uniformly."""
+    def draws(self, iterations):
+        """Yield the random numbers of the next iterations; unseen classes are drawn uniformly."""
         steps, n = self.config.critic_steps, self.batch
         where = {"device": self.device, "generator": self.random}
-        return Draws(
-            torch.randint(len(self.features), (steps, n), **where),
-            torch.rand(steps, n, 1, **where),
-            torch.randn(steps + 4, n, self.model.latent, **where),
-            torch.randint(self.model.unseen, (2, n), **where),
-        )
+        for rows in self._rows(iterations * steps).split(steps):
+            yield Draws(
+                rows,
+                torch.rand(steps, n, 1, **where),
+                torch.randn(steps + 4, n, self.model.latent, **where),
+                torch.randint(self.model.unseen, (2, n), **where),
+            )
+
+    def _rows(self, batches):
+        return minibatches.rows(batches, self.batch, len(self.features), self.random)
 
     def run(self, draws):
         """`iteration`, captured where the device can; its images, which may lie outside of the device, come before."""
@@ -154,7 +160,7 @@ class Trainer:
         return mean + torch.exp(0.5 * log_variance) * noise
 
     def cycle_step(self, x, a):
-        """R learns to give back the semantics of real seen images."""
+        """R learns to give back the semantics of n x d_x seen images."""
         if not self.uses_cycle:
             return self._zero()
         with self._precision():
@@ -194,7 +200,7 @@ class Trainer:
         return torch.stack([v2s.detach(), s2v.detach(), balance.detach(), as_seen, *confidence])
 
     def generator_step(self, x, y, draws):
-        """Encoder and generator learn from all the others, which stand still."""
+        """Encoder and generator learn from all the others, which stand still; R then from the fakes, where it is to."""
         config = self.config
         unseen = self.seen + draws.unseen[1]
         a, a_unseen = self.semantics[y], self.semantics[unseen]
@@ -214,21 +220,24 @@ class Trainer:
             adversarial = -self.critic(seen_fake, a).mean()
             cycle = v2s = s2v = self._zero()
             if config.cycle.weight:
-                cycle = losses.cycle_loss(self.model.cycle(both), torch.cat([a, a_unseen]))
+                of, targets = (both, torch.cat([a, a_unseen])) if config.cycle.unseen else (seen_fake, a)
+                cycle = losses.cycle_loss(self.model.cycle(of), targets)
             if self.uses_fem and config.fem.weight:
                 scores = self._scores(both, self.targets)
                 v2s, s2v = losses.contrastive(scores, labels, self.seen, config.fem.balance == "per_sample")
             terms = bce, kl, adversarial, cycle, v2s, s2v
             loss = losses.generator_loss(config, *terms)
         self._update(loss, "encoder", "generator")
+        if config.cycle.fakes:
+            # from the fakes as the generator has just made them, before its step
+            self.cycle_step(seen_fake.detach(), a)
         return [term.detach() for term in terms]
 
     def _train_fem_once(self):
         """FEM on real seen images and seen classes alone, before all else."""
         config = self.config.fem
         print(f"bsegn: FEM learns from real images for {config.frozen_epochs} epochs, then is frozen", flush=True)
-        for _ in range(config.frozen_epochs * math.ceil(len(self.features) / self.batch)):
-            rows = torch.randint(len(self.features), (self.batch,), device=self.device, generator=self.random)
+        for rows in self._rows(config.frozen_epochs * math.ceil(len(self.features) / self.batch)):
             with self._precision():
                 scores = self._scores(self.features[rows], self.targets[: self.seen])
                 v2s, s2v = losses.contrastive(scores, self.labels[rows], self.seen)

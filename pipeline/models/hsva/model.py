@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from pipeline.models.base import classifier
 from pipeline.models.base.scaling import MinMax
 from pipeline.models.hsva.networks import Perceptron, TaskClassifiers, draw, widen
 from pipeline.models.hsva.trainer import Trainer
@@ -86,6 +87,11 @@ class Model(nn.Module):
     def expand(self, inputs):
         """Latents are what the classifier reads."""
         return inputs
+
+    def head(self, classes, width, generator):
+        """How the linear classifier begins: Xavier-uniform with the networks' gain, as in the released program."""
+        gain = self.config.networks.gain
+        return classifier.begin(classes, width, lambda weight: nn.init.xavier_uniform_(weight, gain, generator))
 
     def _rescale(self, latents):
         return (latents - self.centre) / self.spread

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 
 from pipeline.common.errors import UserError
+from pipeline.models.base import minibatches
 from pipeline.models.base.captured import Captured
 from pipeline.models.base.rows import Scaled
 from pipeline.models.hsva import losses
@@ -15,7 +16,7 @@ from pipeline.models.hsva.networks import draw, widen
 class Draws(NamedTuple):
     """The random numbers of one minibatch of n triples.
 
-    rows:       n rows of the images
+    rows:       n rows of the images, none twice
     unseen:     n unseen classes
     directions: (1 + adaptation steps) x 2 x seen classes x L unit columns, for images and semantics of each step that
                 measures the discrepancy; empty where it is not sliced
@@ -40,6 +41,7 @@ class Trainer:
         model.scale.fit(problem.features)
         self.features, self.labels = Scaled(problem.features, model.scale), problem.labels
         self.seen, self.unseen = problem.seen, problem.unseen
+        self.batch = min(config.batch, len(self.features))
         self.done = 0
         self.generator = torch.Generator(device).manual_seed(seed)
         self.weights = torch.zeros(3, device=device)
@@ -81,26 +83,27 @@ class Trainer:
         """Train one more epoch; the mean of each loss term over its minibatches."""
         ramps = (self.config.beta, self.config.gamma_c, self.config.lambda_d)
         self.weights.copy_(torch.tensor([ramp.at(self.done) for ramp in ramps]))
-        batches = math.ceil(len(self.features) / self.config.batch)
-        values = torch.stack([self.run(self.draws()) for _ in range(batches)])
+        batches = math.ceil(len(self.features) / self.batch)
+        values = torch.stack([self.run(draws) for draws in self.draws(batches)])
         self._check(values.cpu())
         self.model.fit_latents(self.features)
         self.done += 1
         return dict(zip(self.terms, values.mean(0).tolist(), strict=True))
 
-    def draws(self):
-        """The random numbers of the next minibatch."""
-        config, device, generator = self.config, self.features.device, self.generator
-        n, seen = config.batch, len(self.seen)
+    def draws(self, batches):
+        """Yield the random numbers of the next minibatches."""
+        config, n = self.config, self.batch
+        where = {"generator": self.generator, "device": self.features.device}
         measured = 1 + config.adaptation_steps if config.sad and config.discrepancy == "swd" else 0
-        directions = torch.randn(measured, 2, seen, config.projections, generator=generator, device=device)
         width = 1 if config.reparameterization == "released" else config.networks.latent
-        return Draws(
-            torch.randint(len(self.features), (n,), generator=generator, device=device),
-            torch.randint(len(self.unseen), (n,), generator=generator, device=device),
-            directions / torch.linalg.vector_norm(directions, dim=-2, keepdim=True),
-            torch.randn(3, n, width, generator=generator, device=device),
-        )
+        for rows in minibatches.rows(batches, n, len(self.features), self.generator):
+            directions = torch.randn(measured, 2, len(self.seen), config.projections, **where)
+            yield Draws(
+                rows,
+                torch.randint(len(self.unseen), (n,), **where),
+                directions / torch.linalg.vector_norm(directions, dim=-2, keepdim=True),
+                torch.randn(3, n, width, **where),
+            )
 
     def run(self, draws):
         """`minibatch`, captured where the device can; its images, which may lie outside of the device, come before."""
@@ -181,7 +184,7 @@ class Trainer:
     def _check(self, values):
         """Stop at the first minibatch whose terms are no numbers or beyond any sensible reconstruction."""
         # features and semantics lie within one of zero: an error of one each is that of a network that knows nothing
-        limit = 100 * self.config.batch * (self.features.shape[1] + self.seen.shape[1])
+        limit = 100 * self.batch * (self.features.shape[1] + self.seen.shape[1])
         wrong = ~(values.abs() <= limit)
         if wrong.any():
             batch, term = wrong.nonzero()[0].tolist()

@@ -18,6 +18,11 @@ def test_every_choice_reads_from_yaml_as_it_is_written():
     assert [yaml.safe_load(str(word)) for word in choices] == choices
 
 
+def test_mfim_has_no_more_levels_than_the_cycle_branch_has_layers():
+    with pytest.raises(UserError, match=r"levels: 2 is more .*; set cycle\.depth to 2"):
+        configs.bsegn(levels=2, cycle={"depth": 1})
+
+
 def test_a_shared_fem_cannot_be_frozen():
     with pytest.raises(UserError, match="shared"):
         configs.bsegn(fem={"shared": True, "training": "frozen"})

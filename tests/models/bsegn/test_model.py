@@ -10,10 +10,14 @@ from tests import configs
 from tests.models.bsegn.small import begin, problem
 
 
-@pytest.mark.parametrize(("levels", "width"), [(0, 10), (1, 10 + 16 + 5), (2, 10 + 16 + 12 + 5)])
-def test_expand_concatenates_the_levels(levels, width):
+@pytest.mark.parametrize(
+    ("depth", "levels", "width"),
+    [(1, 0, 10), (2, 0, 10), (1, 1, 10 + 16 + 5), (2, 1, 10 + 16 + 5), (2, 2, 10 + 16 + 12 + 5)],
+)
+def test_expand_concatenates_the_levels(depth, levels, width):
     given = problem()
-    model, _ = begin(given, configs.bsegn(levels=levels))
+    model, _ = begin(given, configs.bsegn(levels=levels, cycle={"depth": depth}))
+    assert len(model.cycle.hidden) == depth
     inputs = model.encode(given.features)
     wide = model.expand(inputs)
     assert wide.shape == (40, width)
@@ -22,7 +26,24 @@ def test_expand_concatenates_the_levels(levels, width):
         torch.testing.assert_close(wide[:, -5:], model.cycle(inputs))
         first = F.leaky_relu(model.cycle.hidden[0](inputs), 0.2)
         torch.testing.assert_close(wide[:, 10:26], first)
-        assert len(model.cycle.hidden) == levels
+
+
+def test_mfim_is_all_that_its_first_level_changes():
+    """The rung of the ladder: the same training, and the same fakes, whatever the classifier then reads."""
+    given, made = problem(), []
+    for levels in (0, 1):
+        model, trainer = begin(given, configs.bsegn(levels=levels, cycle={"depth": 1}))
+        made.append((trainer.epoch(), trainer.epoch(), *model.classifier_set(given, 0)))
+    assert made[0][:2] == made[1][:2]
+    assert all(torch.equal(without, with_it) for without, with_it in zip(made[0][2:], made[1][2:], strict=True))
+
+
+def test_the_classifier_begins_as_the_networks_do():
+    model, _ = begin(problem(), configs.bsegn())
+    held = model.head(200, 300, torch.Generator().manual_seed(0))
+    assert held.shape == (200, 301)
+    assert held[:, :-1].std().item() == pytest.approx(0.02, rel=0.02)
+    assert not held[:, -1].any()
 
 
 @pytest.mark.parametrize("levels", [0, 2])
@@ -35,9 +56,10 @@ def test_what_the_classifier_reads_is_standardised(levels):
     wide = model.expand(inputs[:40])
     assert torch.isfinite(model.expand(inputs)).all()
     torch.testing.assert_close(wide.mean(0), torch.zeros(wide.shape[1]), atol=1e-3, rtol=0)
-    # one dimension is constant; the others share the length
-    varied = wide[:, wide.std(0) > 0.5]
-    deviation = varied.std(0, correction=0)
+    # one dimension is constant, and a hidden unit may all but be; the others share the length
+    raw = model._integrated(inputs[:40]).std(0, correction=0)
+    deviation = wide[:, raw > 2e-3 * raw.mean()].std(0, correction=0)
+    assert len(deviation) >= wide.shape[1] - 2
     torch.testing.assert_close(deviation, torch.full_like(deviation, 10 / wide.shape[1] ** 0.5), rtol=1e-3, atol=1e-3)
     assert wide[:, 3].abs().max() < 1e-3
     fresh = bsegn.Model(10, 5, 6, 3, model.config)

@@ -31,7 +31,7 @@ def moved(before, after):
 
 def test_each_step_moves_its_own_networks_and_no_other():
     model, trainer = begin(problem(), configs.bsegn())
-    draws = trainer.draw()
+    draws = next(trainer.draws(1))
     x, y = trainer.features[draws.rows[0]], trainer.labels[draws.rows[0]]
     a = trainer.semantics[y]
     steps = {
@@ -92,7 +92,9 @@ def generator_after(**changes):
         {"fem": {"centre": True}},
         {"fem": {"shared": True}},
         {"seen_latents": "prior"},
-        {"levels": 1},
+        {"cycle": {"depth": 1}, "levels": 1},
+        {"cycle": {"fakes": True}},
+        {"cycle": {"unseen": False}},
     ],
     ids=str,
 )
@@ -128,9 +130,18 @@ def test_centring_removes_the_mean_class_vector():
     torch.testing.assert_close(centred.targets, away / away.norm(dim=1, keepdim=True))
 
 
-@pytest.mark.parametrize("latents", ["encoded", "prior"])
-def test_the_trainer_gives_the_losses_of_a_plain_loop(latents):
-    options = configs.bsegn(seen_latents=latents, batch=32)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seen_latents": "encoded"},
+        {"seen_latents": "prior"},
+        {"cycle": {"fakes": True, "unseen": False}},
+        {"cycle": {"depth": 1}, "levels": 1},
+    ],
+    ids=str,
+)
+def test_the_trainer_gives_the_losses_of_a_plain_loop(changes):
+    options = configs.bsegn(batch=32, **changes)
     (model, trainer), (_, twin) = begin(problem(), options), begin(problem(), options)
     # Where all of a batch lies on one side of a unit's hinge, the gradient of its bias and of its weights of the
     # semantics is zero, and Adam walks by the sign of the rounding. Larger weights leave few such units, and what they
@@ -139,7 +150,7 @@ def test_the_trainer_gives_the_losses_of_a_plain_loop(latents):
         each.critic.hidden.weight.data.mul_(30)
     plain = PlainLoop(twin)
     for _ in range(4):
-        draws = trainer.draw()
+        draws = next(trainer.draws(1))
         got = dict(zip(TERMS, trainer.iteration(draws).tolist(), strict=True))
         expected = {name: value.item() for name, value in plain.iteration(draws).items()}
         x, y = trainer.features[draws.rows[-1]], trainer.labels[draws.rows[-1]]
@@ -156,7 +167,7 @@ def test_the_captured_iteration_gives_the_losses_of_the_eager_one():
     given = Problem(*(value.cuda() for value in vars(given).values()))
     (_, trainer), (_, twin) = begin(given, configs.bsegn()), begin(given, configs.bsegn())
     for _ in range(8):
-        draws = trainer.draw()
+        draws = next(trainer.draws(1))
         torch.testing.assert_close(trainer.run(draws), twin.iteration(draws), rtol=1e-3, atol=1e-4)
     assert trainer._captured.graph is not None
 
@@ -170,9 +181,26 @@ def test_bfloat16_stays_near_float32():
     assert all(value.dtype == torch.float32 for value in rounded.encoder.parameters())
 
 
+@pytest.mark.parametrize("images", [40, 6])
+def test_a_minibatch_holds_no_image_twice(images):
+    _, trainer = begin(problem(images=images), configs.bsegn(batch=8))
+    rows = torch.cat([draws.rows for draws in trainer.draws(20)])
+    assert len(rows) == 20 * trainer.config.critic_steps
+    assert {len(set(batch)) for batch in rows.tolist()} == {min(8, images)}
+
+
+def test_r_learns_from_fakes_where_it_is_to():
+    model, trainer = begin(problem(), configs.bsegn(cycle={"fakes": True}))
+    draws = next(trainer.draws(1))
+    x, y = trainer.features[draws.rows[0]], trainer.labels[draws.rows[0]]
+    before = weights(model, trainer)
+    trainer.generator_step(x, y, draws)
+    assert moved(before, weights(model, trainer)) == {"encoder", "generator", "cycle"}
+
+
 def test_unseen_classes_are_drawn_uniformly():
     _, trainer = begin(problem(unseen=4), configs.bsegn(batch=500))
-    drawn = torch.cat([trainer.draw().unseen.flatten() for _ in range(20)])
+    drawn = torch.cat([draws.unseen.flatten() for draws in trainer.draws(200)])
     counts = torch.bincount(drawn, minlength=4).double()
     assert (counts / counts.sum() - 0.25).abs().max() < 0.02
 
@@ -223,9 +251,7 @@ def test_odd_sizes(sizes, changes):
     assert all(math.isfinite(value) for value in trainer.epoch().values())
     inputs, labels = model.classifier_set(given, 0)
     heads = list(
-        classifier.epochs(
-            inputs, labels, len(given.seen) + len(given.unseen), trainer.config.classifier, 0, 1, model.expand
-        )
+        classifier.epochs(inputs, labels, len(given.seen) + len(given.unseen), trainer.config.classifier, 0, 1, model)
     )
     assert torch.isfinite(classifier.scores(heads[-1], inputs, model.expand)).all()
 

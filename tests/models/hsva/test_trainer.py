@@ -75,7 +75,7 @@ def test_each_sub_step_moves_its_own_networks(sub_step, moved, monkeypatch):
         )
 
     monkeypatch.setattr(trainer, "_step", watched)
-    trainer.minibatch(trainer.draws())
+    trainer.minibatch(*trainer.draws(1))
     order = ["classification", "discrepancy", "adaptation", "adaptation again", "distribution"]
     assert len(changed) == len(order)
     names = changed[order.index(sub_step)]
@@ -95,7 +95,7 @@ def both_loops(dtype, minibatches, **changes):
         plain = PlainLoop(trainer)
         weights = torch.tensor([0.2, 1.5, 3.0])
         trainer.weights.copy_(weights)
-        draws = [trainer.draws() for _ in range(minibatches)]
+        draws = list(trainer.draws(minibatches))
         values = [
             torch.stack([trainer.minibatch(d) for d in draws]),
             torch.stack([plain.minibatch(d, weights) for d in draws]),
@@ -126,7 +126,7 @@ def test_bfloat16_stays_near_float32():
         model, made = build(precision=precision)
         trainer = model.trainer(made, 0)
         trainer.weights.fill_(1)
-        values[precision] = torch.stack([trainer.minibatch(trainer.draws()) for _ in range(5)]).mean(0)
+        values[precision] = torch.stack([trainer.minibatch(*trainer.draws(1)) for _ in range(5)]).mean(0)
     # the discrepancy of two near equal classifiers is the square of a difference as small as the rounding
     kept = [i for i, name in enumerate(trainer.terms) if name != "discrepancy"]
     torch.testing.assert_close(values["bfloat16"][kept], values["float32"][kept], rtol=0.05, atol=0.05)
@@ -139,7 +139,7 @@ def test_switches_leave_out_what_they_name():
         trainer = model.trainer(made, 0)
         tasks = model.tasks.first.clone()
         trainer.weights.fill_(1)
-        first[switch] = dict(zip(trainer.terms, trainer.minibatch(trainer.draws()).tolist(), strict=True))
+        first[switch] = dict(zip(trainer.terms, trainer.minibatch(*trainer.draws(1)).tolist(), strict=True))
         assert torch.equal(tasks, model.tasks.first) == (switch == "sad")
     assert not {"classification", "discrepancy"} & set(first["sad"])
     assert "wasserstein" not in first["wasserstein"]
@@ -166,7 +166,7 @@ def test_mcd_measures_the_mean_difference(monkeypatch):
         return seen[-1][0]
 
     monkeypatch.setattr(losses, "discrepancy", watched)
-    trainer.minibatch(trainer.draws())
+    trainer.minibatch(*trainer.draws(1))
     assert len(seen) == 3
     for value, expected in seen:
         torch.testing.assert_close(value, expected)
@@ -176,18 +176,18 @@ def test_the_discrepancy_grows_in_the_classifiers_step_and_falls_in_the_encoders
     model, made = build(lr=1e-3, task_lr=1e-2, adaptation_steps=5)
     trainer = model.trainer(made, 0)
     for _ in range(20):
-        trainer.minibatch(trainer.draws())
+        trainer.minibatch(*trainer.draws(1))
     trainer.weights[2] = 100.0
     values = []
     discrepancy = losses.discrepancy
-    fixed = trainer.draws().directions[0]
+    fixed = next(trainer.draws(1)).directions[0]
 
     def watched(logits, directions):
         values.append(discrepancy(logits, fixed))
         return values[-1]
 
     monkeypatch.setattr(losses, "discrepancy", watched)
-    trainer.minibatch(trainer.draws())
+    trainer.minibatch(*trainer.draws(1))
     before, after_classifiers, *_, after_encoders = [value.item() for value in values]
     assert after_classifiers > before
     assert after_encoders < after_classifiers
@@ -196,12 +196,21 @@ def test_the_discrepancy_grows_in_the_classifiers_step_and_falls_in_the_encoders
 def test_unseen_semantics_are_drawn_uniformly_and_noise_is_of_the_kind_asked_for():
     model, made = build(reparameterization="released")
     trainer = model.trainer(made, 0)
-    draws = [trainer.draws() for _ in range(300)]
+    draws = list(trainer.draws(300))
     counts = torch.cat([d.unseen for d in draws]).bincount(minlength=3)
     assert (counts - 1000).abs().max() < 120
     assert draws[0].noise.shape == (3, 10, 1)
     torch.testing.assert_close(draws[0].directions.norm(dim=-2), torch.ones(3, 2, 16))
-    assert build(reparameterization="standard")[0].trainer(made, 0).draws().noise.shape == (3, 10, 8)
+    assert next(build(reparameterization="standard")[0].trainer(made, 0).draws(1)).noise.shape == (3, 10, 8)
+
+
+@pytest.mark.parametrize("images", [60, 7])
+def test_a_minibatch_holds_no_image_twice(images):
+    model, made = build(problem(images=images), batch=10)
+    trainer = model.trainer(made, 0)
+    rows = [draws.rows.tolist() for draws in trainer.draws(50)]
+    assert {len(set(batch)) for batch in rows} == {min(10, images)}
+    assert len({tuple(sorted(batch)) for batch in rows}) == (1 if images < 10 else 50)
 
 
 def test_divergence_names_epoch_minibatch_term_and_value():
@@ -220,7 +229,7 @@ def test_divergence_names_epoch_minibatch_term_and_value():
 def test_the_trainer_gets_by_with_the_memory_of_one_gradient_a_weight():
     model, made = build()
     trainer = model.trainer(made, 0)
-    trainer.minibatch(trainer.draws())
+    trainer.minibatch(*trainer.draws(1))
     held = model.visual.first.weight.grad.data_ptr()
-    trainer.minibatch(trainer.draws())
+    trainer.minibatch(*trainer.draws(1))
     assert model.visual.first.weight.grad.data_ptr() == held
