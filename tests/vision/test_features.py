@@ -17,7 +17,7 @@ import torch
 from pipeline.common import machine
 from pipeline.common.errors import UserError
 from pipeline.datasets.base import Listing
-from pipeline.sources import archives
+from pipeline.sources import archives, packing
 from pipeline.vision import backbone, features, images
 from pipeline.vision.features import Worker
 from tests.pictures import encoded, gradient, photographs, tar
@@ -349,7 +349,7 @@ def test_golden_flowers(tmp_path, number):
     """Two photographs through the real weights, pinned from timm's own transform and model."""
     name = f"jpg/image_{number:05d}.jpg"
     packed = SHARED / "data/flo64/102flowers.tgz"
-    archives.untar_gz(packed, tmp_path / "raw/images.tar")
+    packing.untar_gz(packed, tmp_path / "raw/images.tar")
     chosen = backbone.Config(arch="tf_efficientnet_lite0.in1k", weights="")
     weights = SHARED / "weights/tf_efficientnet_lite0.in1k.safetensors"
     model = backbone.load(weights, chosen)
