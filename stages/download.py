@@ -20,8 +20,8 @@ def main():
     sources = given.section(key, module.Sources)
     raw = Path("data", args.dataset, "raw")
     if hasattr(module, "make"):
-        download.empty(raw)
-        module.make(raw, sources)
+        with download.refilled(raw) as new:
+            module.make(new, sources)
         print(f"download {args.dataset}: made", flush=True)
         return
     wanted = given.section("features.source", Literal["images", "published"])

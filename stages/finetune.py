@@ -9,7 +9,7 @@ from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
 from pipeline.datasets import index
 from pipeline.sources import archives
-from pipeline.vision import backbone, finetune
+from pipeline.vision import backbone, finetune, images
 
 
 @one_line
@@ -20,6 +20,7 @@ def main():
     config = given.layered("finetune", f"{args.dataset}.finetune", finetune.Config)
     network = backbone.config(given, args.dataset)
     on_bad_image = given.section("features.on_bad_image", Literal["fail", "zero"])
+    most = given.section("features.most_pixels", images.Pixels)
     run = given.section("run", machine.Run)
 
     label, folder = f"finetune {args.dataset}", Path(f"data/{args.dataset}")
@@ -37,7 +38,8 @@ def main():
     view = backbone.view(model, network)
     reader = archives.Images(folder / "raw")
     data = finetune.seen(index.read(folder / "index.csv"), config.spare_folds)
-    data = finetune.without_bad(data, view, reader, on_bad_image, run.decoders, label)
+    listed = folder / "undecodable.csv"
+    data = finetune.without_bad(data, view, reader, on_bad_image, most, run.decoders, label, listed)
     key = [config, network, files.digest(start), files.digest(folder / "index.csv")]
     checkpoint = training.Checkpoint(f"checkpoints/{args.dataset}/finetune.pt", key, run.checkpoint_minutes)
     tuner = finetune.Tuner(model, view, data, reader, config, device, run.decoders)

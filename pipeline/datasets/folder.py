@@ -25,14 +25,13 @@ from tqdm import tqdm
 
 from pipeline.common.errors import UserError, first_of
 from pipeline.common.params import AtLeastOne, Range
-from pipeline.datasets.base import Holdout, Listing, Own, Semantics, Source, Splits, normalised
+from pipeline.datasets.base import Holdout, Listing, Own, Semantics, Source, Splits, normalised, photographs
 from pipeline.datasets.base.table import plain, read_table
 from pipeline.sources import archives
 
 SEMANTICS = Literal["attributes"]
 OWN = True
 NOTHING = Own()
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 TABLE = "classes.csv"
 AGAIN = "once mended: dvc repro --force --single-item download@folder && dvc repro"
 SPLIT = "split"
@@ -90,8 +89,12 @@ def mended_by(function):
 
 @mended_by
 def listing(raw, own=NOTHING):
-    """The images, by class in the table's order, then by path; without images, the rows of a features file."""
-    return _listing(raw, table(raw, own), own)
+    """The images, by class in the table's order, then by path; without images, the rows of a features file. Says what
+    else lies there."""
+    given = table(raw, own)
+    found = _listing(raw, given, own)
+    _tell(raw, given)
+    return found
 
 
 @mended_by
@@ -189,35 +192,50 @@ def _listing(raw, given, own):
         raise UserError(
             f"{raw}: holds no images; folder.sources.images should name some, or folder.files.features a file of rows"
         )
+    found = photographs.by_folder(archives.opened(path), set(given.names))
+    _check_folders(path, found, given)
     ids = {name: i for i, name in enumerate(given.names)}
-    rows, strays, others = [], Counter(), Counter()
-    for member in archives.opened(path).names:
-        parts = [plain(part) for part in member.replace("\\", "/").split("/")]
-        if "images" not in parts[:-2] or parts[-1].startswith(".") or "__MACOSX" in parts:
-            continue
-        # from the end: the whole may lie in a folder that is called images too
-        parent, name, file = parts[-3:]
-        if parent != "images":
-            others["in deeper folders"] += 1
-        elif not file.lower().endswith(ENDINGS):
-            others[file.rpartition(".")[2].lower()] += 1
-        elif name not in ids:
-            strays[name] += 1
-        else:
-            rows.append((ids[name], member))
-    if strays:
-        raise UserError(
-            f"{given.where}: has no row for the folder {first_of(strays)}; give each folder one, spelt the same"
-        )
-    if others:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
-        print(f"{path}: left out, being no {', '.join(ENDINGS)} in images/<class>/: {kinds}", flush=True)
-    if not rows:
-        raise UserError(f"{path}: holds no images/<class>/<image>{ENDINGS[0]}")
-    rows.sort()
+    rows = sorted((ids[name], member) for name, members in found.of.items() for member in members)
     return Listing(
         [f"{path.name}/{member}" for _, member in rows], np.array([label for label, _ in rows]), list(given.names)
     )
+
+
+def _check_folders(path, found, given):
+    """Raise UserError unless each folder is a class's and gives photographs, and no link is lost."""
+    archive = archives.opened(path)
+    if strays := found.of.keys() - set(given.names):
+        unsure = "; the archive does not say in which characters its names are: pack it again, in UTF-8"
+        raise UserError(
+            f"{given.where}: has no row for the folder {first_of(strays)}; give each folder one, spelt the same"
+            + (unsure if archive.unsure else "")
+        )
+    if found.lost:
+        link = min(found.lost)
+        raise UserError(f"{path}: link {first_of(found.lost)} {archive.broken[link]}; mend or remove it")
+    if bare := [name for name, members in found.of.items() if not members]:
+        held = {why: sum(f"/{min(bare)}/" in plain(member) for member in of) for why, of in found.left.items()}
+        what = ", ".join(f"{count} {why}" for why, count in held.items() if count) or "nothing"
+        raise UserError(
+            f"{path}: the folder {first_of(bare)} gives no photograph: it holds {what}; put some into it that can be "
+            f"read ({', '.join(photographs.ENDINGS)}), or remove it"
+        )
+    if not found.of:
+        raise UserError(f"{path}: holds no images/<class>/<image>{photographs.ENDINGS[0]}")
+
+
+def _tell(raw, given):
+    """Say what lies in the folder and is no image of a class, by kind, with an example of each."""
+    if (path := archives.find(raw, "images")) is None:
+        return
+    found = photographs.by_folder(archives.opened(path), set(given.names))
+    if found.deeper:
+        print(
+            f"{path}: {len(found.deeper)} images are of folders within a class's: {first_of(found.deeper)}", flush=True
+        )
+    if left := {why: members for why, members in found.left.items() if members}:
+        kinds = ", ".join(f"{len(members)} {why} ({first_of(members)})" for why, members in sorted(left.items()))
+        print(f"{path}: left out: {kinds}", flush=True)
 
 
 def _attribute(given, name, cells):

@@ -4,17 +4,19 @@ import sys
 from pathlib import Path
 
 from pipeline.common.errors import UserError
+from pipeline.datasets.base.photographs import HEAD, is_photograph
+from pipeline.sources import walk
+from pipeline.sources.archives.names import of_a_system
 from pipeline.vision import backbone, features, images
 
 BATCH = 64
-ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".tga"}
 
 
 class Photographs:
     """Image files by number, decoded when asked for, as `images.Shards` reads them."""
 
-    def __init__(self, paths, least=None):
-        self.paths, self.least = paths, least
+    def __init__(self, paths, least=None, most=images.MOST_PIXELS):
+        self.paths, self.least, self.most = paths, least, most
 
     def __len__(self):
         return len(self.paths)
@@ -25,7 +27,7 @@ class Photographs:
             data = Path(self.paths[i]).read_bytes()
         except OSError as error:
             raise images.BadImage(error.strerror or str(error)) from None
-        return images.decode(data, least=self.least)
+        return images.decode(data, least=self.least, most=self.most)
 
 
 def listed(arguments, stream=sys.stdin):
@@ -35,10 +37,7 @@ def listed(arguments, stream=sys.stdin):
         if argument == "-":
             paths += [line.rstrip("\n") for line in stream if line.strip()]
         elif Path(argument).is_dir():
-            inside = sorted(p for p in Path(argument).rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-            if not inside:
-                raise UserError(f"{argument}: the folder holds no photographs ({', '.join(sorted(ENDINGS))})")
-            paths += map(str, inside)
+            paths += map(str, _inside(Path(argument)))
         else:
             paths.append(argument)
     if not paths:
@@ -46,13 +45,34 @@ def listed(arguments, stream=sys.stdin):
     return paths
 
 
+def _inside(folder):
+    """Paths of a folder's photographs, and of what cannot be read, to be told as such. Says what else is there."""
+    found = walk.below(folder)
+    inside, others = [path for path, _ in found.faults], []
+    for path in found.files:
+        if not any(map(of_a_system, path.relative_to(folder).parts)):
+            (inside if is_photograph(path.name, lambda path=path: _head(path)) else others).append(path)
+    if not inside:
+        raise UserError(f"{folder}: the folder holds no photographs, and {len(others)} other files")
+    passed = [(path, "no photograph") for path in others] + found.passed
+    if passed:
+        print(f"{folder}: left out: {walk.told(passed)}", file=sys.stderr, flush=True)
+    return sorted(inside)
+
+
+def _head(path):
+    with open(path, "rb") as file:
+        return file.read(HEAD)
+
+
 def stream(kept, predictor, paths, top, workers):
     """Yield (path, guesses, None) or (path, None, reason) for every photograph, in order, as batches are ready."""
     network = backbone.load(kept.weights, kept.about.network)
     view = backbone.view(network, kept.about.network)
-    network = features.Network(network, view, kept.about.extraction, predictor.device)
-    least = view.enough if kept.about.extraction.decode == "reduced" else None
-    shards = images.Shards(Photographs(paths, least), view, BATCH)
+    extraction = kept.about.extraction
+    network = features.Network(network, view, extraction, predictor.device)
+    least = view.enough if extraction.decode == "reduced" else None
+    shards = images.Shards(Photographs(paths, least, extraction.most_pixels), view, BATCH)
     for shard, pixels, bad in images.decoded(shards, range(len(shards)), workers, predictor.device.type != "cpu"):
         reasons = dict(map(tuple, bad))
         guesses = predictor(network.forward(pixels).clone(), top)

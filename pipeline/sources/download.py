@@ -17,8 +17,8 @@ import urllib3
 from tqdm import tqdm
 
 from pipeline.common import files
-from pipeline.common.errors import UserError
-from pipeline.sources import archives
+from pipeline.common.errors import UserError, first_of
+from pipeline.sources import archives, packing
 
 TIMEOUT = (20, 60)
 # how often a server may break off without giving a byte, and the seconds of the first wait after that
@@ -40,24 +40,39 @@ class _Interrupted(Exception):
 
 
 def fill(raw, sources, store, wanted, section="sources"):
-    """Empty the folder `raw` and fill it with each source that is needed, under its role's name.
+    """Make `raw` a folder of each source that is needed, under its role's name; it stays as it was where one fails.
 
     raw: folder; sources: role -> `Source`; store: the archive store; wanted: what the params ask for beside what is
     always needed (see `Source`); section: the params key that messages name. Raises UserError where a source cannot be
     had.
     """
+    needed = {role: source for role, source in sources.items() if source and source.needed in ("always", *wanted)}
+    paths = {role: obtain(source, store, f"{section}.{role}") for role, source in needed.items()}
+    with refilled(raw) as new:
+        for role, path in paths.items():
+            place(path, new, role, link=path.parent == Path(store))
+
+
+@contextlib.contextmanager
+def refilled(raw):
+    """An empty folder that takes the place of `raw`, with all that it holds by then, only if the block ends well."""
     raw = Path(raw)
-    empty(raw)
-    for role, source in sources.items():
-        if source is not None and source.needed in ("always", *wanted):
-            path = obtain(source, store, f"{section}.{role}")
-            place(path, raw, role, link=path.parent == Path(store))
-
-
-def empty(raw):
-    """Make `raw` an empty folder."""
-    shutil.rmtree(raw, ignore_errors=True)
-    Path(raw).mkdir(parents=True)
+    new, old = (raw.with_name(f".{raw.name}.{name}") for name in ("new", "old"))
+    if old.exists() and not raw.exists():
+        # killed between the two renames below
+        os.replace(old, raw)
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if raw.exists():
+            os.replace(raw, old)
+        os.replace(new, raw)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def place(path, raw, role, link=False):
@@ -66,16 +81,21 @@ def place(path, raw, role, link=False):
     link: share the file's bytes. DVC makes what it keeps read-only, so a file of the user's is copied instead.
     """
     if path.is_dir():
-        archives.pack(path, raw / f"{role}.tar")
+        packing.pack(path, raw / f"{role}.tar")
         return
     kind = archives.kind(path)
+    if unread := archives.unread(path):
+        raise UserError(f"{path}: is {unread}, which is not read; unpack it and give the folder, or a .zip or .tar.gz")
     if not kind and archives.named_as_one(path.name):
         raise UserError(f"{path}: is no archive, though its name says so; remove it to fetch it again")
-    if kind == "gzip":
-        archives.untar_gz(path, raw / f"{role}.tar")
-        return
     if kind:
-        archives.Archive(path)
+        target = raw / f"{role}.tar"
+        opened = packing.untar_gz(path, target) if kind == "gzip" else archives.Archive(path)
+        if opened.twice:
+            said = f"{path}: holds {first_of(opened.twice)} more than once; the last one counts, as if unpacked"
+            print(said, flush=True)
+        if kind == "gzip":
+            return
     target = raw / f"{role}{'.' + kind if kind else path.suffix.lower()}"
     if link:
         with contextlib.suppress(OSError):  # another file system

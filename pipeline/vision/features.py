@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from pipeline.common import files, machine
-from pipeline.common.errors import UserError
+from pipeline.common.errors import UserError, first_of
 from pipeline.common.params import AtLeastOne
 from pipeline.vision import images
 
@@ -37,7 +37,8 @@ class Config:
 
     source: extracted from images, or the published ones. dtype: of the network. decode: `full`, or `reduced` for
     JPEGs much larger than needed. shard: rows a shard. batch: images a forward, null for 16 on a CPU, 256 on a GPU.
-    on_bad_image: `fail` after all have been found, or `zero` for a row of zeros in its place.
+    on_bad_image: `fail` after all have been found, or `zero` for a row of zeros in its place. most_pixels: an image
+    that states more is bad, before it fills the memory.
     """
 
     source: Literal["images", "published"]
@@ -46,6 +47,7 @@ class Config:
     shard: Annotated[int, AtLeastOne]
     batch: Annotated[int, AtLeastOne] | None
     on_bad_image: Literal["fail", "zero"]
+    most_pixels: images.Pixels = images.MOST_PIXELS
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def key(weights, raw, listing, view, config, run, device):
         "images": listing.images,
         "boxes": None if listing.boxes is None else np.asarray(listing.boxes).tolist(),
         "view": [view.size, view.mean, view.std, str(view.steps)],
-        "config": [config.dtype, config.decode, config.shard, config.batch],
+        "config": [config.dtype, config.decode, config.shard, config.batch, config.most_pixels],
         "device": [device.type, run.compile],
         "versions": [torch.__version__, timm.__version__, PIL.__version__],
     }
@@ -142,11 +144,12 @@ def extract(network, shards, folder, workers, me=Worker(), label="features"):
             finish(*rest)
 
 
-def assemble(shards, folder, target, config, label="features"):
+def assemble(shards, folder, target, config, label="features", listing=None):
     """Join all shards of `folder` into the N x d float32 array `target`, holding one at a time in memory.
 
-    Waits for shards that other workers write. Returns the undecodable images as {row, image, reason}; raises UserError
-    that names them all where `on_bad_image` is fail.
+    Waits for shards that other workers write. Returns the undecodable images as {row, image, reason}, which it also
+    writes beside the target as undecodable.csv. Raises UserError where there are some and `on_bad_image` is fail, or
+    where a class of `listing` has no other.
     """
     _wait(shards, folder, label)
     bad = [
@@ -155,15 +158,8 @@ def assemble(shards, folder, target, config, label="features"):
         if _bad(folder, shard).exists()
         for row, reason in files.read_json(_bad(folder, shard))
     ]
-    if bad and config.on_bad_image == "fail":
-        for entry in bad:
-            # what failed is tried again the next time
-            _shard(folder, entry["row"] // shards.size).unlink(missing_ok=True)
-        raise UserError(
-            f"{len(bad)} of {len(shards.images)} images cannot be decoded: "
-            + "; ".join(f"{entry['image']}: {entry['reason']}" for entry in bad)
-            + ". Mend the archive, or set features.on_bad_image: zero"
-        )
+    if bad:
+        _judge(bad, shards, folder, target.with_name("undecodable.csv"), config, listing)
     width = np.load(_shard(folder, 0), mmap_mode="r").shape[1]
     header = {"descr": "<f4", "fortran_order": False, "shape": (len(shards.images), width)}
     with files.replacing(target) as file:
@@ -175,6 +171,24 @@ def assemble(shards, folder, target, config, label="features"):
             _finite(array, shards, shard)
             file.write(array.astype("<f4", copy=False).tobytes())
     return bad
+
+
+def _judge(bad, shards, folder, path, config, listing):
+    """Write the undecodable images to a file, and raise UserError where there may be none, or not so many."""
+    files.write_csv(path, bad, UNDECODABLE)
+    found = f"{len(bad)} of {len(shards.images)} images cannot be decoded: {images.told(bad, path)}"
+    if config.on_bad_image == "fail":
+        for entry in bad:
+            # what failed is tried again the next time
+            _shard(folder, entry["row"] // shards.size).unlink(missing_ok=True)
+        raise UserError(f"{found}. Mend the archive, or set features.on_bad_image: zero")
+    if listing is not None:
+        good = np.delete(listing.labels, [entry["row"] for entry in bad])
+        if lost := set(listing.labels.tolist()) - set(good.tolist()):
+            names = first_of(listing.class_names[label] for label in lost)
+            raise UserError(
+                f"no image of class {names} can be decoded, of which rows of zeros would say nothing: {found}"
+            )
 
 
 def _finite(array, shards, shard):
@@ -224,7 +238,7 @@ def build(model, weights, view, raw, listing, reader, config, run, target, folde
     me = worker()
     device = machine.start(run, me.local)
     print(f"{label}: {len(listing.images)} images on {machine.describe(device)}, {config.dtype}", flush=True)
-    rows = images.Rows(listing, reader, view.enough if config.decode == "reduced" else None)
+    rows = images.Rows(listing, reader, view.enough if config.decode == "reduced" else None, config.most_pixels)
     shards = images.Shards(rows, view, config.shard)
     folder = Path(folder) / key(weights, raw, listing, view, config, run, device)
     folder.mkdir(parents=True, exist_ok=True)
@@ -232,9 +246,9 @@ def build(model, weights, view, raw, listing, reader, config, run, target, folde
     extract(network, shards, folder, run.decoders, me, label)
     if me.rank:
         return None
-    bad = assemble(shards, folder, target, config, label)
+    bad = assemble(shards, folder, target, config, label, listing)
     if bad:
-        named = "; ".join(f"{entry['image']}: {entry['reason']}" for entry in bad)
+        named = images.told(bad, target.with_name("undecodable.csv"))
         print(f"{label}: WARNING: {len(bad)} of {len(rows)} images cannot be decoded and are rows of zeros: {named}")
     clear(folder, me)
     return bad

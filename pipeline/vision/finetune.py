@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pipeline.common import training
+from pipeline.common import files, training
 from pipeline.common.errors import UserError
 from pipeline.common.params import AtLeastOne, Positive, Range
 from pipeline.vision import backbone, images
@@ -156,9 +156,12 @@ def cut_at_random(image, view, config, generator):
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if config.flip and generator.random() < 0.5 else image
 
 
-def without_bad(data, view, reader, on_bad_image, workers, label):
-    """`data` less its undecodable images, said aloud; UserError that names them all where `on_bad_image` is fail."""
-    shards = images.Shards(images.Rows(data, reader), view, 64)
+def without_bad(data, view, reader, on_bad_image, most, workers, label, listed):
+    """`data` less its undecodable images, said aloud; UserError that tells of them where `on_bad_image` is fail.
+
+    most: pixels of an image that is decoded; listed: path of the CSV that has all the others.
+    """
+    shards = images.Shards(images.Rows(data, reader, most=most), view, 64)
     bad = []
     with tqdm(total=len(data.images), desc=f"{label}: check images", unit="img", disable=None, leave=False) as bar:
         for _, pixels, found in images.decoded(shards, range(len(shards)), workers, ahead=False):
@@ -166,7 +169,9 @@ def without_bad(data, view, reader, on_bad_image, workers, label):
             bar.update(len(pixels))
     if not bad:
         return data
-    named = "; ".join(f"{shards.images.name(row)}: {reason}" for row, reason in bad)
+    entries = [{"image": shards.images.name(row), "reason": reason} for row, reason in bad]
+    files.write_csv(listed, entries)
+    named = images.told(entries, listed)
     if on_bad_image == "fail":
         raise UserError(
             f"{len(bad)} of {len(data.images)} trainval images cannot be decoded: {named}. Mend the archive, "
@@ -197,7 +202,8 @@ class Tuner:
             head = nn.Linear(backbone.width(model, view, "cpu"), len(data.classes))
         self.backbone = model
         self.network = nn.Sequential(model, head).to(device, memory_format=torch.channels_last)
-        pixels = Pixels(images.Rows(data, reader), torch.from_numpy(data.labels), view, config)
+        # no image is left that has too many pixels: see `without_bad`
+        pixels = Pixels(images.Rows(data, reader, most=math.inf), torch.from_numpy(data.labels), view, config)
         self.training, self.validation = Order(train, config), Order(held, config)
         self.loaders = {
             order: images.loader(pixels, 0 if device.type == "cpu" else workers, batch_sampler=order)

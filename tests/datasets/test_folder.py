@@ -272,12 +272,13 @@ def test_one_image_in_every_class_cannot_be_tested(tmp_path):
         built(raw_of(tmp_path, photographs(dict.fromkeys(BIRDS, 1))))
 
 
-def test_files_of_other_kinds_are_counted(tmp_path, capsys):
+def test_files_of_other_kinds_are_named_and_deeper_ones_taken(tmp_path, capsys):
     more = {"images/gull/notes.txt": b"x", "images/gull/raw.heic": b"x", "images/gull/deep/a.jpg": b"x"}
-    assert len(folder.listing(raw_of(tmp_path, photographs() | more)).images) == 100
-    assert "1 txt" in (said := capsys.readouterr().out)
-    assert "1 heic" in said
-    assert "1 in deeper folders" in said
+    assert len(folder.listing(raw_of(tmp_path, photographs() | more)).images) == 102
+    said = capsys.readouterr().out
+    assert "left out: 1 txt ('" in said
+    assert "notes.txt" in said
+    assert "1 images are of folders within a class's" in said
 
 
 def test_the_whole_may_lie_in_a_folder_called_images_too(tmp_path, capsys):
@@ -286,9 +287,10 @@ def test_the_whole_may_lie_in_a_folder_called_images_too(tmp_path, capsys):
     with zipfile.ZipFile(tmp_path / "raw/images.zip", "w") as file:
         for name, content in (photographs() | more | {"classes.csv": table().encode()}).items():
             file.writestr(f"images/{name}", content)
-    assert len(folder.listing(tmp_path / "raw").images) == 100
+    assert len(folder.listing(tmp_path / "raw").images) == 101
     said = capsys.readouterr().out
-    assert "1 in deeper folders" in said
+    assert "deep/a.jpg" in said
+    assert "notes.txt" in said
     with zipfile.ZipFile(tmp_path / "raw/images.zip", "a") as file:
         file.writestr("images/images/ostrich/a.jpg", b"x")
     with pytest.raises(UserError, match="has no row for the folder 'ostrich'"):

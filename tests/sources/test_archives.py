@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pipeline.common.errors import UserError
-from pipeline.sources import archives
+from pipeline.sources import archives, packing
 
 CONTENT = {f"images/class {i % 3}/ü{i:03d}.jpg": os.urandom(100 + i) for i in range(40)}
 
@@ -100,17 +100,19 @@ def test_hostile_tar_is_refused(tmp_path, case, packed):
     with pytest.raises(UserError, match=message):
         if packed:
             (tmp_path / "x.tgz").write_bytes(gzip.compress(data))
-            archives.untar_gz(tmp_path / "x.tgz", tmp_path / "images.tar")
+            packing.untar_gz(tmp_path / "x.tgz", tmp_path / "images.tar")
         else:
             (tmp_path / "images.tar").write_bytes(data)
             archives.Archive(tmp_path / "images.tar")
     assert not packed or not (tmp_path / "images.tar").exists()
 
 
-def test_link_inside_the_archive_is_harmless_and_not_followed(tmp_path):
+def test_a_link_inside_the_archive_leads_to_its_bytes(tmp_path):
     link = {"name": "a/link", "type": tarfile.SYMTYPE, "linkname": "../good.jpg"}
     (tmp_path / "images.tar").write_bytes(tar_bytes([({"name": "good.jpg"}, b"good"), (link, b"")]))
-    assert archives.Archive(tmp_path / "images.tar").names == ["good.jpg"]
+    archive = archives.Archive(tmp_path / "images.tar")
+    assert archive.names == ["good.jpg", "a/link"]
+    assert archive.read("a/link") == b"good"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_bombs_are_refused_before_they_fill_anything(tmp_path):
         archives.Archive(tmp_path / "bomb.zip")
     (tmp_path / "bomb.tgz").write_bytes(gzip.compress(tar_bytes([({"name": "zeros"}, bytes(80 << 20))]), 1))
     with pytest.raises(UserError, match="decompression bomb"):
-        archives.untar_gz(tmp_path / "bomb.tgz", tmp_path / "images.tar")
+        packing.untar_gz(tmp_path / "bomb.tgz", tmp_path / "images.tar")
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tar"] == []
 
 
@@ -151,7 +153,7 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path):
     (tmp_path / "birds").mkdir()
     (tmp_path / os.fsdecode(b"birds/K\xe4uz.jpg")).write_bytes(b"x")
     with pytest.raises(UserError, match=r"birds: the name of member 'birds/K\\udce4uz\.jpg' is not UTF-8"):
-        archives.pack(tmp_path / "birds", tmp_path / "a.tar")
+        packing.pack(tmp_path / "birds", tmp_path / "a.tar")
     assert not (tmp_path / "a.tar").exists()
 
 
@@ -166,7 +168,7 @@ def test_endless_long_names_are_refused(tmp_path):
 def test_tgz_becomes_the_tar_inside_it(tmp_path):
     data = tar_bytes([({"name": name}, content) for name, content in CONTENT.items()])
     (tmp_path / "x.tgz").write_bytes(gzip.compress(data))
-    archives.untar_gz(tmp_path / "x.tgz", tmp_path / "images.tar")
+    packing.untar_gz(tmp_path / "x.tgz", tmp_path / "images.tar")
     assert (tmp_path / "images.tar").read_bytes() == data
 
 
@@ -182,7 +184,7 @@ def test_archives_that_are_cut_off_are_refused(tmp_path, share):
         (tmp_path / name).write_bytes(data[: int(share * len(data))])
         with pytest.raises(UserError, match="cut off"):
             if name.endswith("tgz"):
-                archives.untar_gz(tmp_path / name, tmp_path / "images.tar")
+                packing.untar_gz(tmp_path / name, tmp_path / "images.tar")
             else:
                 archives.Archive(tmp_path / name)
     assert not (tmp_path / "images.tar").exists()
@@ -208,9 +210,9 @@ def test_packed_folder_is_the_same_each_time(tmp_path):
         path = tmp_path / "birds" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    archives.pack(tmp_path / "birds", tmp_path / "a.tar")
+    packing.pack(tmp_path / "birds", tmp_path / "a.tar")
     os.utime(path, (0, 0))
-    archives.pack(tmp_path / "birds", tmp_path / "b.tar")
+    packing.pack(tmp_path / "birds", tmp_path / "b.tar")
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
     opened = archives.Archive(tmp_path / "a.tar")
     assert {name: opened.read(f"birds/{name}") for name in CONTENT} == CONTENT
@@ -243,7 +245,7 @@ def test_images_are_addressed_below_whatever_folder_holds_them(archive):
 
 LARGE = r"""
 import multiprocessing, re, sys
-from pipeline.sources import archives
+from pipeline.sources import archives, packing
 def peak(_=None):
     # not ru_maxrss, which begins with what the process that started this one held
     return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) // 1024

@@ -250,7 +250,10 @@ def test_a_page_instead_of_an_archive_is_not_kept(tmp_path):
         download.fill(tmp_path / "raw", {"images": Source(str(tmp_path / "b.zip"))}, tmp_path / "store", ["images"])
 
 
-def test_an_archive_that_is_cut_off_leaves_nothing_in_raw(tmp_path):
+def test_an_archive_that_is_cut_off_leaves_raw_as_it_was(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/before").touch()
     with serving({"a.tgz": DATA_TGZ[:-100]}) as site, pytest.raises(UserError, match="damaged or cut off"):
         download.fill(tmp_path / "raw", {"images": Source(f"{site.url}/a.tgz")}, tmp_path / "store", ["images"])
-    assert list((tmp_path / "raw").iterdir()) == []
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["before"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

@@ -17,9 +17,10 @@ import torch
 from pipeline.common import machine
 from pipeline.common.errors import UserError
 from pipeline.datasets.base import Listing
-from pipeline.sources import archives
+from pipeline.sources import archives, packing
 from pipeline.vision import backbone, features, images
 from pipeline.vision.features import Worker
+from pipeline.vision.weights import start
 from tests.pictures import encoded, gradient, photographs, tar
 from tests.processes import started_by
 
@@ -349,10 +350,10 @@ def test_golden_flowers(tmp_path, number):
     """Two photographs through the real weights, pinned from timm's own transform and model."""
     name = f"jpg/image_{number:05d}.jpg"
     packed = SHARED / "data/flo64/102flowers.tgz"
-    archives.untar_gz(packed, tmp_path / "raw/images.tar")
+    packing.untar_gz(packed, tmp_path / "raw/images.tar")
     chosen = backbone.Config(arch="tf_efficientnet_lite0.in1k", weights="")
     weights = SHARED / "weights/tf_efficientnet_lite0.in1k.safetensors"
-    model = backbone.load(weights, chosen)
+    model = start(weights, chosen, tmp_path)
     view = backbone.view(model, chosen)
     listing = Listing([f"images.tar/{name}"], np.zeros(1, int), ["a"])
     target = tmp_path / "f.npy"

@@ -5,7 +5,7 @@ absolute path, a `..`, a link out of it, a device, or far more than its size can
 """
 
 import functools
-import gzip
+import lzma
 import os
 import stat
 import struct
@@ -15,15 +15,26 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
-from pipeline.common import files
 from pipeline.common.errors import UserError
+from pipeline.sources.archives import links, names, zips
 
 # gzip and deflate reach 1:1000 on constant bytes; photographs, text and .mat files stay far below 1:200
 MOST_EXPANSION = 200
 SMALL = 64 << 20
-BLOCK = 1 << 20
+# more than any name or comment that a tar's header holds
+LONGEST_HEADER = 16 << 20
+# systems whose zips state the kind of a file as Unix does: Unix and macOS
+UNIX = (3, 19)
+SPECIAL = "member '{}' is a device, pipe or other special file; refused"
+UNREAD = {
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"\xfd7zXZ\0": "packed by xz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+    b"MSCF": "a cabinet file",
+    b"PK\x07\x08": "the first part of a zip in several",
+    **{b"BZh%d1AY&SY" % level: "packed by bzip2" for level in range(1, 10)},
+}
 # RecursionError: tarfile calls itself once for each header that lengthens a name
 DAMAGE = zipfile.BadZipFile, tarfile.TarError, EOFError, struct.error, ValueError, NotImplementedError, RecursionError
 
@@ -45,6 +56,13 @@ def named_as_one(name):
     return name.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz"))
 
 
+def unread(path):
+    """What kind of archive a file is that is not read, None where it is none."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+    return next((name for sign, name in UNREAD.items() if head.startswith(sign)), None)
+
+
 def _tar_checksum(head):
     try:
         stated = int(head[148:156].strip(b" \0") or b"x", 8)
@@ -54,86 +72,131 @@ def _tar_checksum(head):
 
 
 class Archive:
-    """An open .zip or uncompressed .tar: `names`, the regular files in it, and `read(name)`.
+    """An open .zip or uncompressed .tar: `names`, the files in it, and `read(name)`.
+
+    A link inside the archive is a file, or a folder of files, like what it leads to. Beside the files there are
+    folders: names of folders, where the archive states them or a link makes them
+    broken: link -> why it leads to nothing; loops: links to folders that hold them, which are not followed
+    twice: names that stand there more than once, of which the last counts, as when the archive is unpacked
+    unsure: a name whose characters are not certain, if there is one (see `names.of_zip`)
 
     Reads are safe from several threads. An archive is bound to the process that opened it (see `Images`).
-    Raises UserError where the file is no archive, is cut off, or is hostile.
+    Raises UserError where the file is no archive, is cut off, is hostile, encrypted or packed in a way not read.
+    `called`: what messages call it, where that is not `path`.
     """
 
-    def __init__(self, path):
-        self.path = Path(path)
+    def __init__(self, path, called=None):
+        self.path, self.called = Path(path), called or path
+        self.folders, self.links, self.broken, self.loops, self.twice, self.unsure = [], {}, {}, [], [], None
+        self._members = {}
         try:
             found = kind(self.path)
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); run the download stage again") from None
         if found not in ("zip", "tar"):
-            raise UserError(f"{path}: is not a .zip or an uncompressed .tar archive")
+            raise UserError(f"{self.called}: is not a .zip or an uncompressed .tar archive")
         try:
             self._file = open(self.path, "rb")  # noqa: SIM115 - stays open for the reads
             self._open_zip() if found == "zip" else self._open_tar()
+        except UnicodeDecodeError:
+            raise UserError(
+                f"{self.called}: names in it are in no known encoding; pack it again with names in UTF-8, or give the "
+                "folder itself"
+            ) from None
         except DAMAGE as error:
-            raise UserError(f"{path}: the archive is damaged or cut off ({error}); fetch it again") from None
+            raise UserError(f"{self.called}: the archive is damaged or cut off ({error}); fetch it again") from None
+        if self.links:
+            tree = links.Tree(self.called, self._members, self.folders, self.links)
+            aliases, folders, self.loops, self.broken = tree.aliases()
+            self._members |= {name: self._members[end] for name, end in aliases.items()}
+            self.folders += folders
 
     def _open_zip(self):
         self._zip = zipfile.ZipFile(self._file)
-        self._members = {}
         total = 0
         for info in self._zip.infolist():
-            _check_name(self.path, info.filename)
-            mode = info.external_attr >> 16 if info.create_system == 3 else 0
-            if info.is_dir():
+            name, certain = names.of_zip(info)
+            self.unsure = self.unsure if certain else self.unsure or name
+            folder = name.endswith(("/", "\\"))
+            name = names.checked(self.called, name)
+            mode = stat.S_IFMT(info.external_attr >> 16) if info.create_system in UNIX else 0
+            if folder or mode == stat.S_IFDIR:
+                self.folders.append(name)
                 continue
-            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                _check_special(self.path, info.filename, stat.S_ISLNK(mode), self._link(info, mode))
-                continue
-            total += info.file_size
-            self._members[info.filename] = info
-        check_expansion(self.path, total, self.path.stat().st_size)
-
-    def _link(self, info, mode):
-        return self._zip.read(info).decode(errors="replace") if stat.S_ISLNK(mode) and info.file_size < 4096 else ""
+            zips.check(self.called, name, info)
+            if mode == stat.S_IFLNK:
+                target = self._zip.read(info).decode(errors="replace") if info.file_size < 4096 else "/"
+                self._add(name, links.Link(target))
+            elif mode in (0, stat.S_IFREG):
+                total += info.file_size
+                self._add(name, info)
+            else:
+                raise UserError(f"{self.called}: {SPECIAL.format(name)}")
+        check_expansion(self.called, total, self.path.stat().st_size)
 
     def _open_tar(self):
         self._zip = None
-        self._members = {}
-        size = self.path.stat().st_size
-        with tarfile.open(fileobj=self._file, mode="r:") as tar:
+        size, before = self.path.stat().st_size, -1
+        with tarfile.open(fileobj=_Headers(self._file), mode="r:") as tar:
             while (info := tar.next()) is not None:
-                _check_name(self.path, info.name)
+                name = names.checked(self.called, info.name)
                 # tarfile keeps every entry; they are not needed again and would fill the memory
                 tar.members.clear()
+                if info.size < 0 or tar.offset <= before:
+                    raise EOFError(f"'{name}' states a size of {info.size:,} bytes")
+                before = tar.offset
                 if info.isdir():
-                    continue
-                if not info.isreg() or info.issparse():
-                    _check_special(self.path, info.name, info.issym() or info.islnk(), info.linkname, info.islnk())
-                    continue
-                if info.offset_data + info.size > size:
-                    raise EOFError(f"'{info.name}' ends after the file's end")
-                self._members[info.name.removeprefix("./")] = (info.offset_data, info.size)
+                    self.folders.append(name)
+                elif info.issym() or info.islnk():
+                    self._add(name, links.Link(info.linkname, info.islnk()))
+                elif info.issparse():
+                    raise UserError(
+                        f"{self.called}: '{name}' is stored with holes, which is not read; pack it without --sparse"
+                    )
+                elif info.isreg():
+                    if info.offset_data + info.size > size:
+                        raise EOFError(f"'{name}' ends after the file's end")
+                    self._add(name, (info.offset_data, info.size))
+                else:
+                    raise UserError(f"{self.called}: {SPECIAL.format(name)}")
             # a header that is cut off or damaged ends tarfile's walk without a word; a whole archive ends with zeros
             if os.pread(self._file.fileno(), 512, tar.offset) != bytes(512):
                 raise EOFError("it lacks its end mark")
 
+    def _add(self, name, place):
+        """Note a file's place, or a link; the last of a name counts."""
+        if name in self._members or name in self.links:
+            self.twice.append(name)
+            self._members.pop(name, None)
+            self.links.pop(name, None)
+        if isinstance(place, links.Link):
+            self.links[name] = links.checked(self.called, name, place)
+        else:
+            self._members[name] = place
+
     @property
     def names(self):
-        """Names of the regular files, in the archive's order."""
+        """Names of the files, in the archive's order; those that links make come last."""
         return list(self._members)
 
     def __contains__(self, name):
         return name in self._members
 
-    def read(self, name):
-        """The bytes of one file. Raises UserError where it is missing, damaged or longer than it says."""
+    def read(self, name, most=None):
+        """The bytes of one file, or its first `most`. Raises UserError where it is missing, damaged or longer than it
+        says."""
         try:
             member = self._members[name]
         except KeyError:
+            if name in self.broken:
+                raise UserError(f"{self.path}: the link '{name}' {self.broken[name]}") from None
             raise UserError(f"{self.path}: holds no file '{name}'") from None
         try:
             if self._zip:
-                return self._zip.read(member)
+                return zips.read(self._zip, member, most)
             offset, size = member
-            return _read_at(self._file.fileno(), offset, size)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+            return _read_at(self._file.fileno(), offset, size if most is None else min(size, most))
+        except (*DAMAGE, zlib.error, lzma.LZMAError, OSError, RuntimeError) as error:
             raise UserError(f"{self.path}: '{name}' is damaged or cut off ({error}); fetch the archive again") from None
 
     def ending(self, tail):
@@ -142,6 +205,18 @@ class Archive:
         if len(found) > 1:
             raise UserError(f"{self.path}: holds '{tail}' more than once: {', '.join(found[:3])}")
         return found[0] if found else None
+
+
+class _Headers:
+    """A file as tarfile reads it, which asks for no more than headers: a stated length is no reason to read it all."""
+
+    def __init__(self, file):
+        self.file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size):
+        if not 0 <= size <= LONGEST_HEADER:
+            raise EOFError(f"a header states a length of {size:,} bytes")
+        return self.file.read(size)
 
 
 def _read_at(descriptor, offset, size):
@@ -191,52 +266,6 @@ class Images:
             if name not in self._open:
                 self._open[name] = Archive(self.raw / name)
             return self._open[name]
-
-
-def untar_gz(source, target, desc=None):
-    """Write the .tar inside the gzipped `source` to `target`, streamed, and check it. Returns nothing.
-
-    Raises UserError where it is cut off, damaged, expands absurdly, or holds no tar that `Archive` takes.
-    """
-    packed = Path(source).stat().st_size
-    with (
-        open(source, "rb") as file,
-        tqdm(total=packed, unit="B", unit_scale=True, desc=desc or f"unzip {Path(source).name}", disable=None) as bar,
-        files.replacing(target) as out,
-    ):
-        written = 0
-        try:
-            with gzip.GzipFile(fileobj=file) as stream:
-                while block := stream.read(BLOCK):
-                    written += len(block)
-                    check_expansion(source, written, packed)
-                    out.write(block)
-                    bar.update(file.tell() - bar.n)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(f"{source}: the archive is damaged or cut off ({error}); fetch it again") from None
-    try:
-        Archive(target)
-    except UserError:
-        Path(target).unlink()
-        raise
-
-
-def pack(folder, target):
-    """Write the files of a folder to an uncompressed .tar, sorted by path, the folder's name first in each.
-
-    Dates and owners are left out, so that the same files always give the same archive.
-    """
-    folder = Path(folder).resolve()
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    if not paths:
-        raise UserError(f"{folder}: the folder holds no files")
-    with files.replacing(target) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path in tqdm(paths, desc=f"pack {folder.name}", unit="file", disable=None):
-            info = tarfile.TarInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}")
-            _check_name(folder, info.name)
-            info.size = path.stat().st_size
-            with open(path, "rb") as file:
-                tar.addfile(info, file)
 
 
 def find(raw, role):
@@ -296,32 +325,6 @@ def check_expansion(path, total, packed):
             f"{path}: its {packed:,} bytes claim to hold {total:,}, over {MOST_EXPANSION} times as many; "
             "refused as a decompression bomb"
         )
-
-
-def _check_name(path, name):
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise UserError(
-            f"{path}: the name of member {name!a} is not UTF-8; rename it, or pack it with names in UTF-8"
-        ) from None
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts and name not in (".", "./"):
-        raise UserError(f"{path}: holds a member without a name; refused")
-    if "\0" in name or ".." in parts or (parts and (parts[0].startswith("/") or parts[0][1:2] == ":")):
-        raise UserError(f"{path}: member '{name}' points out of the archive; refused")
-
-
-def _check_special(path, name, is_link, target, from_root=False):
-    if not is_link:
-        raise UserError(f"{path}: member '{name}' is a device, pipe or other special file; refused")
-    # a hard link's target counts from the archive's root, a symbolic one's from its own folder
-    place = PurePosixPath(target) if from_root else PurePosixPath(name).parent / target
-    depth = 0
-    for part in place.parts:
-        depth += {"..": -1, ".": 0}.get(part, 1)
-        if depth < 0 or part == "/":
-            raise UserError(f"{path}: link '{name}' points out of the archive to '{target}'; refused")
 
 
 def addresses(raw, role, names):
