@@ -313,3 +313,39 @@ def test_a_table_beside_nothing_is_missed(tmp_path):
     download.fill(tmp_path / "raw", {"images": Source(str(place))}, tmp_path / "store", ["images"])
     with pytest.raises(UserError, match=r"holds no classes\.csv"):
         folder.listing(tmp_path / "raw")
+
+
+def test_a_class_folder_without_a_photograph_is_an_error_and_no_unseen_class(tmp_path):
+    files = {name: data for name, data in photographs().items() if "/gull/" not in name}
+    raw = raw_of(tmp_path, files | {"images/gull/notes.txt": b"x", "images/gull/movie.mov": b"x"})
+    with pytest.raises(UserError, match=r"the folder 'gull' gives no photograph: it holds 1 mov, 1 txt"):
+        folder.listing(raw)
+
+
+def test_an_empty_class_folder_is_an_error(tmp_path):
+    files = {name: data for name, data in photographs().items() if "/gull/" not in name}
+    (tmp_path / "my birds/images/gull").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"the folder 'gull' gives no photograph: it holds nothing"):
+        folder.listing(raw_of(tmp_path, files))
+
+
+def test_a_class_without_a_folder_is_unseen(tmp_path):
+    files = {name: data for name, data in photographs().items() if "/gull/" not in name}
+    made = built(raw_of(tmp_path, files))
+    assert "gull" not in made.class_names
+
+
+def test_hidden_and_systems_files_are_no_ones(tmp_path, capsys):
+    more = {
+        "images/.ipynb_checkpoints/a-checkpoint.jpg": b"x",
+        "images/gull/.hidden.jpg": b"x",
+        "images/gull/Thumbs.db": b"x",
+        "images/Thumbs.db": b"x",
+    }
+    assert len(folder.listing(raw_of(tmp_path, photographs() | more)).images) == 100
+    assert "4 hidden or the system's own" in capsys.readouterr().out
+
+
+def test_a_photograph_without_a_known_ending_is_known_by_its_bytes(tmp_path):
+    more = {"images/gull/IMG_0001": b"\xff\xd8\xff\xe0" + bytes(40), "images/gull/a.HEIC": b"x"}
+    assert len(folder.listing(raw_of(tmp_path, photographs() | more)).images) == 102
