@@ -50,24 +50,19 @@ def write(path, index):
 def read(path):
     """Read an `Index`. Raises UserError where the file is missing or is no index."""
     path = Path(path)
-    try:
-        rows = files.read_csv(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}); `dvc repro` makes it for the data sets of params.yaml"
-        ) from None
+    rows = files.read_csv(path, again="`dvc repro` makes it for the data sets of params.yaml")
     needed = ("row", "image", "class_id", "class_name", "split", "validation")
     if not rows or any(name not in rows[0] for name in needed):
         raise UserError(f"{path}: is no index; it should have rows and the columns {', '.join(needed)}")
     try:
         if [int(row["row"]) for row in rows] != list(range(len(rows))):
             raise ValueError("its rows are not numbered 0, 1, 2, ...")
-        labels = np.array([int(row["class_id"]) for row in rows])
+        labels = np.array([int(row["class_id"]) for row in rows], dtype=np.int64)
         boxes = np.array([[int(row[side]) for side in BOX] for row in rows]) if BOX[0] in rows[0] else None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise UserError(f"{path}: {error}; `dvc repro` makes it") from None
     folds = [name for name in rows[0] if name.startswith("validation")]
-    return Index(
+    found = Index(
         [row["image"] for row in rows],
         labels,
         [row["class_name"] for row in rows],
@@ -75,3 +70,17 @@ def read(path):
         [np.array([row[name] for row in rows]) for name in folds],
         boxes,
     )
+    _check_values(path, found)
+    return found
+
+
+def _check_values(path, found):
+    """Raise UserError where a value of an `Index` is none that `write` writes."""
+    if found.labels.min() < 0:
+        raise files.damaged(path, f"its row {int(found.labels.argmin())} has a class_id below 0")
+    for words, known in ((found.split, PARTS), *((fold, ("", *VALIDATION)) for fold in found.validation)):
+        if not (fine := np.isin(words, known)).all():
+            row = int(fine.argmin())
+            raise files.damaged(
+                path, f"its row {row} is in '{words[row][:40]}', none of {', '.join(filter(None, known))}"
+            )

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 import torch
 
-from pipeline.common import files
+from pipeline.common import tensorfile
 from pipeline.common.errors import UserError
 from pipeline.common.params import Range
 from pipeline.vision import images
@@ -156,7 +156,7 @@ def read_weights(path):
     with open(path, "rb") as file:
         head = file.read(9)
     if path.suffix == ".safetensors" or head[8:] == b"{":
-        return _read_safetensors(path)
+        return tensorfile.read(path, "fetch or write it again")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -168,16 +168,6 @@ def read_weights(path):
     except Exception as error:
         raise UserError(f"{path}: not a readable PyTorch file ({' '.join(str(error).split())[:200]})") from None
     return _state_dict(path, content), {}
-
-
-def _read_safetensors(path):
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}); fetch or write it again") from None
 
 
 def _state_dict(path, content):
@@ -266,15 +256,7 @@ def load(path, config):
 def save(path, model, arch):
     """Write the headless state_dict as safetensors with {"arch": arch}, under a temporary name first."""
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_safetensors(path, state, {"arch": arch})
-
-
-def write_safetensors(path, state, metadata):
-    """Write tensors as safetensors under a temporary name, then rename."""
-    from safetensors.torch import save as to_bytes
-
-    with files.replacing(path) as file:
-        file.write(to_bytes(state, metadata))
+    tensorfile.write(path, state, {"arch": arch})
 
 
 def width(model, view, device):

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from pipeline.common import training
+from pipeline.common import files, training
 from pipeline.common.errors import UserError
 from pipeline.common.params import AtLeastOne, Positive, Range
 from pipeline.vision import backbone, images
@@ -166,7 +166,8 @@ def without_bad(data, view, reader, on_bad_image, workers, label):
             bar.update(len(pixels))
     if not bad:
         return data
-    named = "; ".join(f"{shards.images.name(row)}: {reason}" for row, reason in bad)
+    lines = [f"{shards.images.name(row)}: {reason}" for row, reason in bad]
+    named = files.several(lines, f"{label.replace(' ', '-')}-undecodable.txt")
     if on_bad_image == "fail":
         raise UserError(
             f"{len(bad)} of {len(data.images)} trainval images cannot be decoded: {named}. Mend the archive, "
@@ -273,8 +274,9 @@ def tune(tuner, label, checkpoint=None):
     """
     config = tuner.config
     rows, best = [], None
-    if state := checkpoint and checkpoint.load():
-        tuner.load_state_dict(state["tuner"])
+    if state := checkpoint and checkpoint.load("tuner", "rows", "best"):
+        with checkpoint.going_on():
+            tuner.load_state_dict(state["tuner"])
         rows, best = state["rows"], state["best"]
         print(f"{label}: going on after epoch {len(rows)}", flush=True)
     with tqdm(total=config.epochs, initial=len(rows), desc=label, unit="epoch", disable=None, leave=False) as bar:
