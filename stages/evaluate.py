@@ -1,6 +1,6 @@
 """Look at the test images of one data set and seed, once."""
 
-from pipeline.common import arguments, files, params
+from pipeline.common import arguments, params
 from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
 from pipeline.protocol import evaluation, judging, metrics, selection, setting, tasks, trained
@@ -16,7 +16,7 @@ def main():
     our = setting.read(given, args.dataset, args.seed)
 
     task = tasks.test_task(our.benchmark, our.device, learn=wanted.oracle)
-    chosen = files.read_json(our.out / "selected.json")
+    chosen = setting.chosen(our.out / "selected.json")
     kept = trained.read(our.out / "model.safetensors").of(our.model, our.config)
     judged = judging.predictions(task, *kept.restore(task), top=evaluation.TOP)
     constant = chosen["constant"] if wanted.calibrated else None

@@ -12,7 +12,7 @@ def main():
     args = arguments.parse(__doc__, "dataset", "seed")
     our = setting.read(params.load(), args.dataset, args.seed)
 
-    chosen = files.read_json(our.out / "selected.json")
+    chosen = setting.chosen(our.out / "selected.json")
     label = our.label("train")
     print(f"{label}: {chosen['epoch']} epochs on {machine.describe(our.device)}", flush=True)
     checkpoint = our.checkpoint("train", chosen)

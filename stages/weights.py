@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pipeline.common import arguments, params
+from pipeline.common import arguments, params, tensorfile
 from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
 from pipeline.vision import backbone, weights
@@ -20,7 +20,7 @@ def main():
 
     target = Path(f"data/{args.dataset}/weights.safetensors")
     if source == "published" or given.section(f"{args.dataset}.files.features", str) != params.NO_FILE:
-        backbone.write_safetensors(target, {}, {"arch": "none, the features are published or a file's"})
+        tensorfile.write(target, {}, {"arch": "none, the features are published or a file's"})
         return
     print(f"weights {args.dataset}: {network.arch}", flush=True)
     backbone.save(target, weights.start(network.weights, network, store), network.arch)

@@ -22,7 +22,7 @@ CHOSEN = {
 }
 WRITTEN = CHOSEN["pipeline.datasets.base.registry"] | CHOSEN["pipeline.models.base.registry"]
 # what `common` may hold: plumbing. Whatever decides a number lives with what it decides, and is a dep there
-PLUMBING = {"arguments", "errors", "files", "machine", "params", "record", "training"}
+PLUMBING = {"arguments", "errors", "files", "machine", "params", "record", "tensorfile", "training"}
 
 
 def reached(stage):

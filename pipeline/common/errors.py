@@ -4,7 +4,11 @@ import functools
 import os
 import sys
 import traceback
+from pathlib import Path
 
+# characters of a message; what is longer hides the terminal's other lines
+LONGEST = 2000
+KEPT = Path("data/.records/error.txt")
 # what PyTorch calls it where memory runs out: on a GPU, in its libraries, on a processor
 OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory", "ALLOC_FAILED", "can't allocate memory")
 
@@ -23,7 +27,8 @@ def one_line(main):
     """Wrap a stage's or command's `main`: a `UserError` becomes one line on stderr and exit status 1.
 
     A file system that is full or refuses, and memory that does not suffice, are the user's to mend too and are shown
-    the same way. `ZSL_TRACEBACK=1` in the environment shows the traceback as well.
+    the same way. `ZSL_TRACEBACK=1` in the environment shows the traceback as well. A message stays short: of a long
+    one the beginning is shown, and all of it is in a file.
     """
 
     @functools.wraps(main)
@@ -35,10 +40,22 @@ def one_line(main):
                 raise
             if os.environ.get("ZSL_TRACEBACK"):
                 traceback.print_exc()
-            print(f"error: {' '.join(text.split())}", file=sys.stderr)
+            print(f"error: {_short(' '.join(text.split()))}", file=sys.stderr)
             sys.exit(1)
 
     return run
+
+
+def _short(text):
+    if len(text) <= LONGEST:
+        return text
+    shown = f"{text[:LONGEST]} ... ({len(text):,} characters"
+    try:
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return f"{shown})"
+    return f"{shown}, all in {KEPT})"
 
 
 def _lacks_memory(error):

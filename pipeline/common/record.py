@@ -11,8 +11,11 @@ import time
 from pathlib import Path
 
 from pipeline.common import files, machine, params
+from pipeline.common.errors import UserError
 
 FOLDER = Path("data/.records")
+# what a record holds at least
+KINDS = {"stage": str, "of": list, "model": str, "seconds": (int, float), "memory": int, "device": str, "ended": str}
 
 
 def recorded(main):
@@ -34,6 +37,19 @@ def recorded(main):
         files.write_json(FOLDER / f"{name}.json", what | measured(began))
 
     return run
+
+
+def read(path):
+    """A record, or None, said in a line, where it is not as it was written: the results stand without it."""
+    again = "it is left out until its stage runs again"
+    try:
+        found = files.read_json(path, again)
+        if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in KINDS.items()):
+            raise files.damaged(path, "is no record of a stage", again)
+        return found
+    except UserError as error:
+        print(error, flush=True)
+        return None
 
 
 def measured(began):

@@ -62,7 +62,7 @@ def read(path, images=True):
     path = Path(path)
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
+            lines = csv.reader(file, strict=True)
             header = next(lines, [])
             needed = (*NEEDED, *BOX) if BOX[0] in header else NEEDED
             if any(name not in header for name in needed):
@@ -73,7 +73,7 @@ def read(path, images=True):
         raise UserError(
             f"{path}: cannot be read ({error}); `dvc repro` makes it for the data sets of params.yaml"
         ) from None
-    except (ValueError, csv.Error) as error:
+    except (ValueError, OverflowError, csv.Error) as error:
         raise UserError(f"{path}: {error}; `dvc repro` makes it") from None
     if not parts:
         raise UserError(f"{path}: is no index; it should have rows and the columns {', '.join(NEEDED)}")
@@ -81,7 +81,9 @@ def read(path, images=True):
     whole |= {name: np.array(list(values))[whole[name]] for name, values in known.items()}
     folds = [whole[name] for name in header if name.startswith("validation")]
     boxes = np.stack([whole[side] for side in BOX], 1) if BOX[0] in header else None
-    return Index(whole["image"], whole["class_id"], whole["class_name"], whole["split"], folds, boxes)
+    found = Index(whole["image"], whole["class_id"], whole["class_name"], whole["split"], folds, boxes)
+    _check_values(path, found)
+    return found
 
 
 def _parts(lines, header, images, known):
@@ -97,7 +99,7 @@ def _parts(lines, header, images, known):
         if list(map(int, columns["row"])) != list(range(done, done + len(rows))):
             raise ValueError("its rows are not numbered 0, 1, 2, ...")
         done += len(rows)
-        part = {name: np.array(list(map(int, columns[name]))) for name in numbers if name in columns}
+        part = {name: np.array(list(map(int, columns[name])), np.int64) for name in numbers if name in columns}
         for name in words:
             places = [known[name].setdefault(word, len(known[name])) for word in columns[name]]
             part[name] = np.array(places, np.int32)
@@ -108,3 +110,15 @@ def _parts(lines, header, images, known):
 
 def _joined(parts):
     return list(chain(*parts)) if isinstance(parts[0], list) else np.concatenate(parts)
+
+
+def _check_values(path, found):
+    """Raise UserError where a value of an `Index` is none that `write` writes."""
+    if found.labels.min() < 0:
+        raise files.damaged(path, f"its row {int(found.labels.argmin())} has a class_id below 0")
+    for words, known in ((found.split, PARTS), *((fold, ("", *VALIDATION)) for fold in found.validation)):
+        if not (fine := np.isin(words, known)).all():
+            row = int(fine.argmin())
+            raise files.damaged(
+                path, f"its row {row} is in '{words[row][:40]}', none of {', '.join(filter(None, known))}"
+            )

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from pipeline.common import files, params
-from pipeline.common.errors import UserError, first_of
+from pipeline.common import files, params, tensorfile
+from pipeline.common.errors import UserError
 from pipeline.models.base import Problem, classifier
 from pipeline.models.base import registry as models
 from pipeline.models.base.rows import encoded
-from pipeline.protocol import tasks, trained
+from pipeline.predict import fits
+from pipeline.predict.fits import AGAIN
+from pipeline.protocol import evaluation, setting, tasks, trained
 from pipeline.vision import backbone, features
 
 FORMAT = 2
@@ -74,15 +74,15 @@ class Bundle:
         about, tensors = self.about, self.tensors
         unseen = tensors["unseen"] if unseen is None else unseen
         sizes = about.width, tensors["seen"].shape[1], len(about.seen), len(unseen)
-        model = models.get(about.model).Model(*sizes, self.config)
-        state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        module = models.get(about.model)
         try:
-            model.load_state_dict(state)
+            state = trained.own(module, sizes, self.config, tensors)
         except RuntimeError as error:
             path = self.weights.with_name("model.safetensors")
-            raise UserError(
-                f"{path}: does not fit bundle.json ({' '.join(str(error).split())[:200]}); export it again"
-            ) from None
+            raise files.damaged(path, f"does not fit bundle.json ({error})", AGAIN) from None
+        model = module.Model(*sizes, self.config)
+        model.load_state_dict(state)
+        fits.check_heads(model, about.width, tensors, self.weights.with_name("model.safetensors"))
         return model.to(device).eval()
 
 
@@ -105,7 +105,7 @@ def of_run(dataset, seed):
     benchmark, semantics = tasks.load(folder), files.read_npz(folder / "semantics.npz")
     task = tasks.test_task(benchmark, torch.device("cpu"))
     model, *_ = kept.restore(task)
-    chosen, metrics = files.read_json(run / "selected.json"), files.read_json(run / "metrics.json")
+    chosen, metrics = setting.chosen(run / "selected.json"), evaluation.read(run / "metrics.json")
     about = About(
         format=FORMAT,
         model=kept.name,
@@ -118,7 +118,7 @@ def of_run(dataset, seed):
         width=benchmark.features.shape[1],
         seen=[benchmark.class_names[i] for i in task.seen],
         unseen=[benchmark.class_names[i] for i in task.unseen],
-        attributes=[str(name) for name in semantics["attribute_names"]],
+        attributes=tasks.attribute_names(folder),
         figures={name: value for name, value in metrics.items() if isinstance(value, float)},
         # where its weights lay on this machine is nobody's business
         network=dataclasses.replace(network, weights="backbone.safetensors"),
@@ -196,8 +196,8 @@ def save(bundle, folder):
     """Write a `Bundle` into `folder`, all but its README.md."""
     folder = Path(folder)
     state, metadata = backbone.read_weights(bundle.weights)
-    backbone.write_safetensors(folder / "backbone.safetensors", state, metadata)
-    backbone.write_safetensors(folder / "model.safetensors", bundle.tensors, {"model": bundle.about.model})
+    tensorfile.write(folder / "backbone.safetensors", state, metadata)
+    tensorfile.write(folder / "model.safetensors", bundle.tensors, {"model": bundle.about.model})
     about = dataclasses.asdict(bundle.about) | {"config": dataclasses.asdict(bundle.config)}
     files.write_json(folder / "bundle.json", about)
 
@@ -208,7 +208,7 @@ def load(folder):
     if not (folder / "bundle.json").is_file():
         raise UserError(f"{folder}: holds no bundle.json; `python -m pipeline.predict.export` makes such a folder")
     where = folder / "bundle.json"
-    about = files.read_json(where)
+    about = files.read_json(where, AGAIN)
     if not isinstance(about, dict):
         raise UserError(f"{where}: should be a JSON object; export it again")
     if about.get("format") != FORMAT:
@@ -217,19 +217,6 @@ def load(folder):
     about = params.build(About, about, str(where))
     name = params.build(params.Model, about.model, f"{where}: model")
     config = params.build(models.get(name).Config, config, f"{where}: config")
-    try:
-        tensors = load_file(folder / "model.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder / 'model.safetensors'}: not readable ({error}); export it again") from None
-    _check(tensors, config, folder / "model.safetensors")
+    tensors, _ = tensorfile.read(folder / "model.safetensors", AGAIN)
+    fits.check(about, tensors, config, folder)
     return Bundle(about, config, folder / "backbone.safetensors", tensors)
-
-
-def _check(tensors, config, path):
-    """Raise UserError where one of the tensors that prediction needs, besides the model's, was not in `path`."""
-    needed = {"seen", "unseen", "reading.weight", "reading.centre", "temperature"}
-    needed |= {f"{head}.{part}" for head in ("gzsl", "czsl") for part in ("weight", "bias")}
-    if hasattr(config, "classifier"):
-        needed |= {"inputs", "labels"}
-    if missing := needed - tensors.keys():
-        raise UserError(f"{path}: lacks {first_of(missing)}; export it again")

@@ -74,7 +74,11 @@ def stream(kept, predictor, paths, top, workers):
     least = view.enough if extraction.decode == "reduced" else None
     shards = images.Shards(Photographs(paths, least, extraction.most_pixels), view, BATCH)
     for shard, pixels, bad in images.decoded(shards, range(len(shards)), workers, predictor.device.type != "cpu"):
-        reasons = dict(map(tuple, bad))
-        guesses = predictor(network.forward(pixels).clone(), top)
+        reasons, extracted = dict(map(tuple, bad)), network.forward(pixels).clone()
+        if extracted.shape[1] != kept.about.width:
+            raise UserError(
+                f"{kept.weights}: gives {extracted.shape[1]} features, {kept.about.width} were learned from"
+            )
+        guesses = predictor(extracted, top)
         for row, of_image in zip(shards.rows(shard), guesses, strict=True):
             yield paths[row], None if row in reasons else of_image, reasons.get(row)

@@ -9,6 +9,8 @@ from pipeline.protocol import metrics
 from pipeline.protocol.metrics import FIGURES
 from pipeline.protocol.selection import sweep
 
+CALIBRATED = ("U_cal", "S_cal", "H_cal")
+
 POINTS = 200
 """Points of the seen-unseen curve that are written down; the area is of the exact one."""
 
@@ -26,6 +28,24 @@ class Evaluation:
 
     calibrated: bool
     oracle: bool
+
+
+def read(path):
+    """The metrics.json of a run: its model, and figures in percent under their names. Raises UserError.
+
+    Without an image of an unseen class there is S alone; `oracle` holds another set of the same figures.
+    """
+    found = files.read_json(path)
+    try:
+        for figures in (found, *([found["oracle"]] if "oracle" in found else [])):
+            needed = list(FIGURES) if "H" in figures else ["S"]
+            needed += CALIBRATED if "H_cal" in figures else []
+            if wrong := [name for name in needed if not isinstance(figures[name], float)]:
+                raise ValueError(f"{wrong[0]} is no number")
+        found["model"].isalpha()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise files.damaged(path, f"holds no figures of a run ({error})") from None
+    return found
 
 
 def oracle(task, module, config, checks, seed, label):

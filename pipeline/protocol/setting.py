@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated
 
 import torch
 
-from pipeline.common import machine, training
+from pipeline.common import files, machine, params, training
+from pipeline.common.errors import UserError
+from pipeline.common.params import AtLeastOne
 from pipeline.models.base import registry as models
 from pipeline.protocol import tasks
 
@@ -49,3 +52,25 @@ def read(given, dataset, seed):
     run = given.section("run", machine.Run)
     benchmark = tasks.load(f"data/{dataset}")
     return Setting(dataset, seed, model, module, config, run, machine.start(run), benchmark)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """selected.json: what `selection.choose` chose, and for which model."""
+
+    model: params.Model
+    epoch: Annotated[int, AtLeastOne]
+    gzsl_epoch: Annotated[int, AtLeastOne]
+    czsl_epoch: Annotated[int, AtLeastOne]
+    constant: float
+    validation: dict[str, float]
+
+
+def chosen(path):
+    """What the select stage wrote into selected.json, checked, as it wrote it. Raises UserError."""
+    found = files.read_json(path)
+    try:
+        params.build(Chosen, found, "it")
+    except UserError as error:
+        raise files.damaged(path, str(error)) from None
+    return found

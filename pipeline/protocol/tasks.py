@@ -66,24 +66,54 @@ class Task:
 
 
 def load(folder):
-    """Read data/<data set>/ and check that its files belong together."""
+    """Read data/<data set>/ and check that its files are whole, finite and belong together. Raises UserError."""
     folder = Path(folder)
     rows = index.read(folder / "index.csv", images=False)
-    semantics = files.read_npz(folder / "semantics.npz")
-    features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
+    attributes, names = _semantics(folder / "semantics.npz")
+    if rows.labels.max() >= len(names):
+        reason = f"class {rows.labels.max()} is none of the {len(names)} of semantics.npz"
+        raise files.damaged(folder / "index.csv", reason)
+    features = files.read_npy(folder / "features.npy")
     if features.ndim != 2 or len(features) != len(rows.labels):
         raise UserError(
             f"{folder / 'features.npy'}: its shape is {features.shape}, but index.csv has {len(rows.labels)} rows;"
             " run `dvc repro`"
         )
-    return Benchmark(
-        features,
-        semantics["attributes"].astype(np.float32),
-        rows.labels,
-        rows.split,
-        rows.validation,
-        [str(name) for name in semantics["class_names"]],
-    )
+    if features.dtype != np.float32 or not features.shape[1]:
+        raise files.damaged(folder / "features.npy", f"{features.dtype} of shape {features.shape} are no features")
+    need_finite(folder / "features.npy", features)
+    return Benchmark(features, attributes, rows.labels, rows.split, rows.validation, names)
+
+
+def _semantics(path):
+    """C x d_a float32 and C names."""
+    held = files.read_npz(path, "attributes", "class_names")
+    attributes, names = held["attributes"], [str(name) for name in np.ravel(held["class_names"])]
+    if attributes.dtype.kind != "f" or attributes.ndim != 2 or not attributes.size or len(attributes) != len(names):
+        raise files.damaged(path, f"{attributes.dtype} of shape {attributes.shape} are no rows of {len(names)} classes")
+    with np.errstate(over="ignore"):
+        attributes = attributes.astype(np.float32)
+    need_finite(path, attributes)
+    return attributes, names
+
+
+def attribute_names(folder):
+    """Names of the d_a attributes of data/<data set>/, if it has some."""
+    path = Path(folder) / "semantics.npz"
+    held = files.read_npz(path, "attributes", "attribute_names")
+    names = [str(name) for name in np.ravel(held["attribute_names"])]
+    if names and held["attributes"].shape[1:] != (len(names),):
+        raise files.damaged(path, f"{len(names)} names for attributes of shape {held['attributes'].shape}")
+    return names
+
+
+def need_finite(path, array):
+    """Raise UserError that names row and column where a value of an N x d array is not finite."""
+    for begin in range(0, len(array), BLOCK):
+        block = array[begin : begin + BLOCK]
+        if not (fine := np.isfinite(block)).all():
+            row, column = np.argwhere(~fine)[0]
+            raise files.damaged(path, f"row {begin + row}, column {column} is {block[row, column]}, not finite")
 
 
 def fingerprint(benchmark):

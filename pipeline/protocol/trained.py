@@ -5,11 +5,9 @@ import json
 from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from pipeline.common import files, params, training
-from pipeline.common.errors import UserError
+from pipeline.common import params, tensorfile, training
+from pipeline.common.errors import UserError, first_of
 from pipeline.models.base import classifier
 from pipeline.models.base import registry as models
 from pipeline.protocol.scoring import build, heads
@@ -34,10 +32,9 @@ def train(task, module, config, chosen, seed, label, checkpoint=None):
 
 
 def write(path, name, config, tensors):
-    """Write what `train` gave, with the model's name and config: the file says all that rebuilding the model takes,
-    whatever params.yaml says by then."""
-    with files.replacing(path) as file:
-        file.write(save(tensors, {"model": name, "config": json.dumps(dataclasses.asdict(config))}))
+    """Write the tensors that `train` gave, with the model's name and config: the file says all that rebuilding the
+    model takes, whatever params.yaml says by then."""
+    tensorfile.write(path, tensors, {"model": name, "config": json.dumps(dataclasses.asdict(config))})
 
 
 @dataclass(frozen=True)
@@ -64,34 +61,47 @@ class Trained:
 
 
 def read(path):
-    """Read the model.safetensors that the train stage wrote. Raises UserError where it is missing or damaged."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path}: not readable ({error}); `dvc repro` makes it for the data sets and seeds of params.yaml"
-        ) from None
+    """Read the model.safetensors that the train stage wrote. Raises UserError where it is missing or damaged, or holds
+    a value that is not finite."""
+    tensors, metadata = tensorfile.read(path, "`dvc repro` makes it for the data sets and seeds of params.yaml")
     if not {"model", "config"} <= set(metadata):
         raise UserError(f"{path}: does not say its model and config; `dvc repro` makes one that does")
     name = params.build(params.Model, metadata["model"], f"{path}: model")
     try:
         config = json.loads(metadata["config"])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: its config is not valid JSON ({error}); `dvc repro` makes one that is") from None
     config = params.build(models.get(name).Config, config, f"{path}: config")
     return Trained(name, config, tensors, str(path))
 
 
 def restore(task, module, config, tensors):
-    """The model and both heads of what `train` saved."""
+    """The model and both heads of what `train` saved. Raises KeyError or RuntimeError where they do not fit."""
+    problem, seen, unseen = task.problem, len(task.seen), len(task.unseen)
+    sizes = problem.features.shape[1], problem.seen.shape[1], seen, unseen
+    state = own(module, sizes, config, tensors)
     model = build(module, task, config)
-    device = task.problem.features.device
-    state = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     model.load_state_dict(state)
-    gzsl, czsl = (
-        classifier.Head(tensors[f"{name}.weight"].to(device), tensors[f"{name}.bias"].to(device))
-        for name in ("gzsl", "czsl")
-    )
-    return model, gzsl, czsl
+    heads = []
+    for name, count in (("gzsl", seen + unseen), ("czsl", unseen)):
+        weight, bias = (tensors[f"{name}.{part}"].to(problem.features.device) for part in ("weight", "bias"))
+        head = classifier.Head(weight, bias)
+        if classifier.scores(head, model.encode(task.features[:1]), model.expand).shape[1:] != (count,):
+            raise RuntimeError(f"{name} tells other than {count} classes apart")
+        heads.append(head)
+    return model, *heads
+
+
+def own(module, sizes, config, tensors):
+    """The state of a model of these sizes among what `train` saved. Raises RuntimeError where it is not of the shapes
+    and types that such a model has, which is asked before one of perhaps absurd sizes is built."""
+    state = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    with torch.device("meta"):
+        wanted = module.Model(*sizes, config).state_dict()
+    if differing := wanted.keys() ^ state.keys():
+        raise RuntimeError(f"{first_of(differing)} is missing or unknown")
+    for name, tensor in state.items():
+        if (tensor.shape, tensor.dtype) != (wanted[name].shape, wanted[name].dtype):
+            found, right = (f"{one.dtype} {tuple(one.shape)}" for one in (tensor, wanted[name]))
+            raise RuntimeError(f"size of {name}: {found}, should be {right}")
+    return state

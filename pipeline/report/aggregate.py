@@ -1,14 +1,24 @@
 """The runs that the params name, read back: what `results/metrics.json` and the report are made of."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.common import files
 from pipeline.common.errors import UserError
+from pipeline.protocol import evaluation, setting
+from pipeline.protocol.evaluation import CALIBRATED
 from pipeline.protocol.metrics import FIGURES
 from pipeline.report.statistics import spread
 
-CALIBRATED = ("U_cal", "S_cal", "H_cal")
+# the columns of a run's tables, by file; those of `history` beside the epoch are the model's loss terms
+TABLES = {
+    "selection": {"epoch": int, "classifier_epoch": int} | dict.fromkeys(FIGURES, float),
+    "history": {"epoch": int},
+    "curve": {"U": float, "S": float, "H": float},
+    "per_class": {"class_name": str, "domain": str, "images": int, "gzsl": float, "czsl": str},
+    "confusion": {"protocol": str, "actual": str, "predicted": str, "images": int},
+}
 
 
 @dataclass(frozen=True)
@@ -38,12 +48,44 @@ def load(model, dataset, seed, root="runs"):
     for name in ("metrics.json", "selected.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise UserError(f"{folder / name}: missing; `dvc repro` makes it")
-    metrics = files.read_json(folder / "metrics.json")
+    metrics = evaluation.read(folder / "metrics.json")
     if metrics["model"] != model:
         raise UserError(f"{folder}: is a run of {metrics['model']}, not of {model}; run `dvc repro`")
-    tables = ("selection", "history", "curve", "per_class", "confusion")
-    rows = {name: files.read_csv(folder / f"{name}.csv") for name in tables}
-    return Run(model, dataset, seed, folder, figures(metrics), files.read_json(folder / "selected.json"), **rows)
+    rows = {
+        name: files.read_csv(folder / f"{name}.csv", kinds, float if name == "history" else str)
+        for name, kinds in TABLES.items()
+    }
+    run = Run(model, dataset, seed, folder, figures(metrics), setting.chosen(folder / "selected.json"), **rows)
+    _check(run)
+    return run
+
+
+def _check(run):
+    """Raise UserError where the tables of a run cannot be one run's."""
+    chosen = str(run.selected["epoch"]), str(run.selected["gzsl_epoch"])
+    if chosen not in {(row["epoch"], row["classifier_epoch"]) for row in run.selection}:
+        raise files.damaged(run.folder / "selection.csv", f"lacks epoch {chosen[0]}, which selected.json names")
+    if "H" in run.figures and not run.curve:
+        raise files.damaged(run.folder / "curve.csv", "holds no rows")
+    for row in run.per_class:
+        if row["domain"] not in ("seen", "unseen") or int(row["images"]) < 1:
+            reason = f"says {row['images']} images, {row['domain']}, of '{row['class_name']}'"
+            raise files.damaged(run.folder / "per_class.csv", reason)
+        if row["domain"] == "unseen" and not _is_number(row["czsl"]):
+            reason = f"says no accuracy of '{row['class_name']}' among unseen classes"
+            raise files.damaged(run.folder / "per_class.csv", reason)
+    known = {row["class_name"] for row in run.per_class}
+    for row in run.confusion:
+        if row["actual"] not in known or int(row["images"]) < 1:
+            reason = f"says {row['images']} images of '{row['actual']}', which per_class.csv does not"
+            raise files.damaged(run.folder / "confusion.csv", reason)
+
+
+def _is_number(text):
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def figures(metrics):

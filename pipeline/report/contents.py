@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pipeline.common import files
@@ -35,11 +36,11 @@ def gather(name, runs):
     task = tasks.test_task(benchmark, torch.device("cpu"), learn=False)
     kept = trained.read(first.folder / "model.safetensors")
     model, *_ = kept.restore(task)
+    predictions = files.read_npz(first.folder / "predictions.npz", "rows", "labels", "gzsl", "czsl")
+    _check(first, predictions, benchmark, task)
     order = [row["class_name"] for row in sorted(first.per_class, key=lambda row: -float(row["gzsl"]))]
     ids = {class_name: i for i, class_name in enumerate(benchmark.class_names)}
-    best, worst = photographs.extremes(
-        first, files.read_npz(first.folder / "predictions.npz"), benchmark.class_names, folder
-    )
+    best, worst = photographs.extremes(first, predictions, benchmark.class_names, folder)
     return Shown(
         name,
         kept.name,
@@ -53,6 +54,22 @@ def gather(name, runs):
         undecodable(folder),
         str(files.read_npz(folder / "semantics.npz")["source"]),
     )
+
+
+def _check(run, predictions, benchmark, task):
+    """Raise UserError where what a run says of images and classes is not of this data set."""
+    labels, names = benchmark.labels[task.rows], benchmark.class_names
+    least = {"gzsl": 0, "czsl": -1}
+    same = np.array_equal(predictions["rows"], task.rows) and np.array_equal(predictions["labels"], labels)
+    for name, first in least.items():
+        taken = predictions[name]
+        same = same and taken.shape == labels.shape and taken.dtype.kind == "i"
+        same = same and taken.min() >= first and taken.max() < len(names)
+    if not same:
+        raise files.damaged(run.folder / "predictions.npz", "is not of the test images of index.csv")
+    counts = {names[label]: int(count) for label, count in zip(*np.unique(labels, return_counts=True), strict=True)}
+    if {row["class_name"]: int(row["images"]) for row in run.per_class} != counts:
+        raise files.damaged(run.folder / "per_class.csv", "is not of the test images of index.csv")
 
 
 def undecodable(folder):

@@ -5,10 +5,10 @@ import platform
 import subprocess
 from pathlib import Path
 
-import yaml
+from pipeline.common import params, record
+from pipeline.common.errors import UserError
 
-from pipeline.common import files, record
-
+LOCK_AGAIN = "`git checkout dvc.lock` and `dvc repro` make it again"
 PACKAGES = ("torch", "timm", "numpy", "dvc")
 
 
@@ -44,17 +44,21 @@ def locked(dataset, seed, file="dvc.lock"):
 
     Both are empty where there is no dvc.lock, as in a run that DVC did not start.
     """
-    path = Path(file)
-    stages = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages", {}) if path.is_file() else {}
-    hashes, params = {}, {}
-    for name, stage in stages.items():
-        _, _, item = name.partition("@")
-        if item not in (dataset, f"{dataset}-{seed}"):
-            continue
-        hashes |= {out["path"]: out.get("md5", "") for out in stage.get("outs", [])}
-        for values in stage.get("params", {}).values():
-            params |= values
-    return hashes, params
+    if not Path(file).is_file():
+        return {}, {}
+    content = params.read_yaml(file, LOCK_AGAIN) or {}
+    hashes, locked_params = {}, {}
+    try:
+        for name, stage in content.get("stages", {}).items():
+            _, _, item = name.partition("@")
+            if item not in (dataset, f"{dataset}-{seed}"):
+                continue
+            hashes |= {str(out["path"]): str(out.get("md5", "")) for out in stage.get("outs", [])}
+            for values in stage.get("params", {}).values():
+                locked_params |= values
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UserError(f"{file}: is not as DVC writes it; {LOCK_AGAIN}") from None
+    return hashes, locked_params
 
 
 def records(model, dataset, seeds):
@@ -62,10 +66,9 @@ def records(model, dataset, seeds):
 
     A stage whose results came out of DVC's cache, or from elsewhere, has none or an older one.
     """
-    found = []
-    for path in record.FOLDER.glob("*.json"):
-        entry = files.read_json(path)
-        of_seed = entry["of"] in [[dataset, str(seed)] for seed in seeds] and entry["model"] == model
-        if entry["of"] == [dataset] or of_seed:
-            found.append(entry)
+    wanted = [[dataset, str(seed)] for seed in seeds]
+    found = [record.read(path) for path in sorted(record.FOLDER.glob("*.json"))]
+    found = [
+        one for one in found if one and (one["of"] == [dataset] or (one["of"] in wanted and one["model"] == model))
+    ]
     return sorted(found, key=lambda entry: entry["ended"])

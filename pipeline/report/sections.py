@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.common.errors import UserError
 from pipeline.common.params import NO_FILE
-from pipeline.report import figures
+from pipeline.report import figures, provenance
 
 SETS = {
     "shapes": "Shapes",
@@ -65,20 +66,26 @@ def _made_by(shown):
 
 def conditions(shown):
     """Backbone, fine-tuning and semantics in words, from the params that DVC locked; "" where it locked none."""
-    params = shown.params
+    try:
+        return _conditions(shown.name, shown.semantics, shown.params)
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"dvc.lock: its params are not as DVC writes them; {provenance.LOCK_AGAIN}") from None
+
+
+def _conditions(dataset, semantics, params):
     if "features" not in params and "features.source" not in params:
         return ""
     source = params.get("features.source") or params["features"]["source"]
-    if (own := params.get(f"{shown.name}.files.features", NO_FILE)) != NO_FILE:
-        return f"features of {Path(own).name}, {shown.semantics}"
+    if (file := params.get(f"{dataset}.files.features", NO_FILE)) != NO_FILE:
+        return f"features of {Path(file).name}, {semantics}"
     if source == "published":
-        return f"published ResNet-101 features, {shown.semantics}"
-    own, common = params.get(f"{shown.name}.backbone") or {}, params.get("backbone") or {}
+        return f"published ResNet-101 features, {semantics}"
+    own, common = params.get(f"{dataset}.backbone") or {}, params.get("backbone") or {}
     network = common | {key: value for key, value in own.items() if value is not None}
-    tuned = (params.get("finetune") or {}) | (params.get(f"{shown.name}.finetune") or {})
+    tuned = (params.get("finetune") or {}) | (params.get(f"{dataset}.finetune") or {})
     start = "" if network.get("pretrained", True) else " from random weights"
     how = ", fine-tuned on seen classes" if tuned.get("epochs") else ", not fine-tuned"
-    return f"{network.get('arch')}{start}{how}, {shown.semantics}"
+    return f"{network.get('arch')}{start}{how}, {semantics}"
 
 
 def figure(title, svg, caption, key=()):

@@ -132,6 +132,10 @@ def obtain(source, store, key):
 
 def _stored(url, kept, source, urls, key):
     """The file in the archive store, fetched from `url` unless it is there already."""
+    if kept.exists() and _note(kept).exists() and not (source.sha256 or source.md5) and not _noted(kept):
+        # nothing says any more where it came from, or that it is whole
+        kept.replace(kept.with_name(f"{kept.name}.aside"))
+        print(f"{kept}: set aside as {kept.name}.aside, for its note is damaged; fetched anew", flush=True)
     if not kept.exists():
         with _locked(kept):
             # another data set may have fetched it while this one waited
@@ -166,8 +170,7 @@ def _locked(path):
 
 def _check_origin(kept, urls, key):
     """Raise UserError where the stored file came from elsewhere; one without a note was put there by the user."""
-    note = _note(kept)
-    origin = files.read_json(note)["url"] if note.exists() else urls[0]
+    origin = _noted(kept).get("url", urls[0])
     if origin not in urls:
         raise UserError(
             f"{key}: {kept} was fetched from {origin}, which is not among its urls; remove it, or give {key}.file a "
@@ -177,6 +180,17 @@ def _check_origin(kept, urls, key):
 
 def _note(kept):
     return kept.with_name(kept.name + ".json")
+
+
+def _noted(path):
+    """What the note of a file or part file says; nothing where there is none, or one that is damaged."""
+    try:
+        found = files.read_json(_note(path))
+    except UserError:
+        return {}
+    kinds = {"url": str, "size": (int, type(None)), "validator": (str, type(None))}
+    whole = isinstance(found, dict) and all(isinstance(found.get(name), kind) for name, kind in kinds.items())
+    return found if whole else {}
 
 
 def _verify(path, source, key):
@@ -270,11 +284,9 @@ def _size(path):
 
 def _known(part, url, pinned):
     """What is known of the part file; it is thrown away where it cannot be gone on with."""
-    note = _note(part)
-    known = {}
-    if note.exists():
-        with contextlib.suppress(UserError):
-            known = files.read_json(note)
+    known = _noted(part)
+    if part.exists() and _note(part).exists() and not known:
+        print(f"{part}: its note is damaged; fetched anew", flush=True)
     if part.exists() and known.get("url") != url and not (pinned and known):
         # without a checksum nothing would show that two places' bytes were mixed
         _discard(part)

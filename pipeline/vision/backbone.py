@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import torch
 
-from pipeline.common import files
+from pipeline.common import tensorfile
 from pipeline.common.errors import UserError
 from pipeline.common.params import Range
 from pipeline.vision import images
@@ -148,13 +148,7 @@ def read_weights(path):
 
     Raises UserError where it is missing or damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}); `dvc repro` makes it anew") from None
+    return tensorfile.read(path, "`dvc repro` makes it anew")
 
 
 def held(path):
@@ -186,15 +180,7 @@ def load(path, config):
 def save(path, model, arch):
     """Write the headless state_dict as safetensors with {"arch": arch}, under a temporary name first."""
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    write_safetensors(path, state, {"arch": arch})
-
-
-def write_safetensors(path, state, metadata):
-    """Write tensors as safetensors under a temporary name, then rename."""
-    from safetensors.torch import save as to_bytes
-
-    with files.replacing(path) as file:
-        file.write(to_bytes(state, metadata))
+    tensorfile.write(path, state, {"arch": arch})
 
 
 def width(model, view, device):

@@ -115,6 +115,8 @@ def extract(network, shards, folder, workers, me=Worker(), label="features"):
     Beside a shard with undecodable images stands a list of them, written before it.
     """
     mine = [i for i in range(len(shards)) if i % me.world == me.rank]
+    for i in mine:
+        _drop_damaged(shards, folder, i)
     todo = [i for i in mine if not _shard(folder, i).exists()]
     if len(todo) < len(mine):
         print(f"{label}: {len(mine) - len(todo)} of {len(mine)} shards are there already", flush=True)
@@ -155,20 +157,27 @@ def assemble(shards, folder, target, config, label="features", listing=None):
     bad = [
         {"row": row, "image": shards.images.name(row), "reason": reason}
         for shard in range(len(shards))
-        if _bad(folder, shard).exists()
-        for row, reason in files.read_json(_bad(folder, shard))
+        for row, reason in _bad_rows(shards, folder, shard)
     ]
     if bad:
         _judge(bad, shards, folder, target.with_name("undecodable.csv"), config, listing)
-    width = np.load(_shard(folder, 0), mmap_mode="r").shape[1]
+    width = files.read_npy(_shard(folder, 0)).shape[1]
     header = {"descr": "<f4", "fortran_order": False, "shape": (len(shards.images), width)}
     with files.replacing(target) as file:
         np.lib.format.write_array_header_1_0(file, header)
         for shard in range(len(shards)):
-            array = np.load(_shard(folder, shard), allow_pickle=False)
-            if array.shape != (len(shards.rows(shard)), width):
-                raise UserError(f"{_shard(folder, shard)}: shape {array.shape} is not a shard's; remove {folder}")
-            _finite(array, shards, shard)
+            array = files.read_npy(_shard(folder, shard))
+            if array.shape[1] != width:
+                raise UserError(
+                    f"{_shard(folder, shard)}: has {array.shape[1]} features an image, the first shard {width}; remove"
+                    f" {folder}, and `dvc repro` makes it again"
+                )
+            try:
+                _finite(array, shards, shard)
+            except UserError:
+                # if it was the disk that made them so, the next try does not meet them again
+                _shard(folder, shard).unlink()
+                raise
             file.write(array.astype("<f4", copy=False).tobytes())
     return bad
 
@@ -191,6 +200,35 @@ def _judge(bad, shards, folder, path, config, listing):
             )
 
 
+def _drop_damaged(shards, folder, shard):
+    """Remove a shard that is there and not whole, as a disk that was full or failing leaves it, and say so."""
+    if not _shard(folder, shard).exists():
+        return
+    try:
+        array = files.read_npy(_shard(folder, shard), "it is made anew")
+        if array.ndim != 2 or len(array) != len(shards.rows(shard)) or not array.size or array.dtype != np.float32:
+            raise files.damaged(_shard(folder, shard), f"{array.dtype} of shape {array.shape}", "it is made anew")
+        _bad_rows(shards, folder, shard, "its shard is made anew")
+    except UserError as error:
+        print(error, flush=True)
+        _shard(folder, shard).unlink(missing_ok=True)
+        _bad(folder, shard).unlink(missing_ok=True)
+
+
+def _bad_rows(shards, folder, shard, again=files.AGAIN):
+    """[row, reason] of the undecodable images of a shard. Raises UserError where their list is damaged."""
+    path = _bad(folder, shard)
+    if not path.exists():
+        return []
+    found = files.read_json(path, again)
+    try:
+        if all(row in shards.rows(shard) and isinstance(reason, str) for row, reason in found):
+            return found
+    except (TypeError, ValueError):
+        pass
+    raise files.damaged(path, "is no list of rows and reasons", again)
+
+
 def _finite(array, shards, shard):
     if not (fine := np.isfinite(array).all(1)).all():
         name = shards.images.name(shards.rows(shard)[int(fine.argmin())])
@@ -201,15 +239,22 @@ def _finite(array, shards, shard):
 
 
 def _wait(shards, folder, label):
-    missing, since = len(shards), time.monotonic()
-    while left := sum(not _shard(folder, i).exists() for i in range(len(shards))):
-        if left < missing:
-            missing, since = left, time.monotonic()
-            print(f"{label}: waiting for {left} shards of other workers", flush=True)
+    left, since, told = set(range(len(shards))), time.monotonic(), False
+    while True:
+        come = {i for i in left if _shard(folder, i).exists()}
+        for i in come:
+            _drop_damaged(shards, folder, i)
+        come = {i for i in come if _shard(folder, i).exists()}
+        left -= come
+        if not left:
+            return
+        if come or not told:
+            since, told = time.monotonic(), True
+            print(f"{label}: waiting for {len(left)} shards of other workers", flush=True)
         if time.monotonic() - since > PATIENCE:
             raise UserError(
-                f"{folder}: {left} shards of other workers are missing and none came for {PATIENCE // 60} minutes; "
-                "look at their output, then start again: what is done is kept"
+                f"{folder}: {len(left)} shards of other workers are missing and none came for {PATIENCE // 60} minutes;"
+                " look at their output, then start again: what is done is kept"
             )
         time.sleep(0.2)
 

@@ -279,8 +279,9 @@ def tune(tuner, label, checkpoint=None):
     """
     config = tuner.config
     rows, best = [], None
-    if state := checkpoint and checkpoint.load():
-        tuner.load_state_dict(state["tuner"])
+    if state := checkpoint and checkpoint.load("tuner", "rows", "best"):
+        with checkpoint.going_on():
+            tuner.load_state_dict(state["tuner"])
         rows, best = state["rows"], state["best"]
         print(f"{label}: going on after epoch {len(rows)}", flush=True)
     with tqdm(total=config.epochs, initial=len(rows), desc=label, unit="epoch", disable=None, leave=False) as bar:

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from pipeline.common import files
 from pipeline.common.errors import UserError, first_of
-from pipeline.common.params import build
+from pipeline.common.params import build, read_yaml
 from pipeline.datasets.base import Source
 from pipeline.sources import download
 from pipeline.vision import backbone, checkpoint, unwrap
@@ -47,12 +45,7 @@ class Published:
 
 
 def _published(table, arch, store):
-    try:
-        entries = yaml.safe_load(Path(table).read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UserError(f"{table}: {error.strerror}; backbone.weights should name a table or a weights file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{table}: not valid YAML: {' '.join(str(error).split())}") from None
+    entries = read_yaml(table, "backbone.weights should name a table or a weights file") or {}
     entries = build(dict[str, Published], entries, str(table))
     if arch not in entries:
         raise UserError(

@@ -43,6 +43,10 @@ def test_round_trip(tmp_path, folds, boxes):
         ("", "is no index"),
         ("row,image\n0,a\n", "is no index"),
         ("row,image,class_id,class_name,split,validation\n1,a,0,owl,trainval,train\n", "not numbered 0, 1, 2"),
+        ("row,image,class_id,class_name,split,validation\n0,a,-1,owl,trainval,train\n", "row 0 has a class_id below 0"),
+        ("row,image,class_id,class_name,split,validation\n0,a,0,owl,trainva,train\n", "row 0 is in 'trainva', none of"),
+        ("row,image,class_id,class_name,split,validation\n0,a,0,owl,trainval,tra\n", "none of train, val_seen, val_"),
+        ("row,image,class_id,class_name,split,validation\n0,a,9999999999999999999,owl,trainval,train\n", "too large"),
         ("row,image,class_id,class_name,split,validation\n0,a,owl,owl,trainval,train\n", "invalid literal"),
         (
             "row,image,class_id,class_name,split,validation,left\n0,a,0,owl,trainval,train,3\n",

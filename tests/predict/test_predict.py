@@ -287,7 +287,7 @@ def test_a_folder_that_is_no_export_is_one_line(tmp_path, hsva):
         bundle.load(tmp_path)
     files.write_json(tmp_path / "bundle.json", about)
     (tmp_path / "model.safetensors").write_bytes(b"cut off")
-    with pytest.raises(UserError, match=r"model\.safetensors: not readable"):
+    with pytest.raises(UserError, match=r"model\.safetensors: not a readable"):
         bundle.load(tmp_path)
 
 

@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 
+from pipeline.common import tensorfile
 from pipeline.common.errors import UserError
 from pipeline.common.params import Params
 from pipeline.vision import backbone
@@ -91,7 +92,7 @@ def test_what_is_saved_is_what_is_loaded(model, tmp_path):
     assert backbone.read_weights(tmp_path / "b.safetensors")[1] == {"arch": ARCH}
     with pytest.raises(UserError, match=f"does not fit resnet18.*it holds {ARCH}"):
         backbone.load(tmp_path / "b.safetensors", config(arch="resnet18"))
-    backbone.write_safetensors(tmp_path / "empty.safetensors", {}, {"arch": "none"})
+    tensorfile.write(tmp_path / "empty.safetensors", {}, {"arch": "none"})
     with pytest.raises(UserError, match="holds no weights"):
         backbone.load(tmp_path / "empty.safetensors", config())
     held = model.state_dict()

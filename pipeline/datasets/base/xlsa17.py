@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from pipeline.common.errors import UserError
-from pipeline.datasets.base import Splits
+from pipeline.datasets.base import Splits, matlab
 from pipeline.sources import archives
 
 PARTS = {"trainval": "trainval_loc", "test_seen": "test_seen_loc", "test_unseen": "test_unseen_loc"}
@@ -32,11 +32,18 @@ def load(raw, role, tail, *keys):
     where = f"{raw}/{role}: {tail}"
     data = archives.need(raw, role, tail)
     try:
+        kinds = matlab.classes(data, keys, where)
         for name, shape, _ in scipy.io.whosmat(io.BytesIO(data)):
             if name in keys and math.prod(shape) > MOST_VALUES:
                 raise ValueError(f"'{name}' claims to be {shape}, more than {MOST_VALUES:,} values")
         # structs and function handles are of no use here; only the named variables are parsed
+        for key in (key for key in keys if kinds and key in kinds):
+            readable = (matlab.CELL, matlab.CHAR) if key in TEXTS else matlab.FULL
+            if kinds[key] not in readable:
+                raise _of_another_kind(where, key)
         content = scipy.io.loadmat(io.BytesIO(data), variable_names=list(keys))
+    except UserError:
+        raise
     except Exception as error:  # the parser raises whatever a damaged file leads it to
         raise UserError(f"{where}: not readable as a MATLAB file ({type(error).__name__}: {error})") from None
     arrays = []
@@ -53,11 +60,17 @@ def _check_kind(where, key, array):
     kind = array.dtype.kind if isinstance(array, np.ndarray) else "sparse"
     if key in TEXTS:
         if kind not in "OU":
-            raise UserError(f"{where}: '{key}' should be a cell array of strings")
+            raise _of_another_kind(where, key)
     elif kind not in "biuf":
-        raise UserError(f"{where}: '{key}' should be a full matrix of numbers, neither sparse nor a cell array")
+        raise _of_another_kind(where, key)
     elif not np.isfinite(array).all():
         raise UserError(f"{where}: '{key}' holds values that are not finite")
+
+
+def _of_another_kind(where, key):
+    if key in TEXTS:
+        return UserError(f"{where}: '{key}' should be a cell array of strings")
+    return UserError(f"{where}: '{key}' should be a full matrix of numbers, neither sparse nor a cell array")
 
 
 def holds(raw, role, tail, key):
@@ -65,7 +78,10 @@ def holds(raw, role, tail, key):
     import scipy.io
 
     data = archives.extract(raw, role, tail)
-    return data is not None and key in {name for name, *_ in scipy.io.whosmat(io.BytesIO(data))}
+    try:
+        return data is not None and key in {name for name, *_ in scipy.io.whosmat(io.BytesIO(data))}
+    except Exception as error:  # as in `load`
+        raise UserError(f"{raw}/{role}: {tail}: not readable as a MATLAB file ({error})") from None
 
 
 def texts(cells):
@@ -253,7 +269,16 @@ def published(raw, folder, names, labels, classes):
         raise UserError(f"{where}: 'features' is {features.shape}; it should be a width x {len(labels):,} images")
     if len(features) != PUBLISHED_WIDTH:
         print(f"{where}: features of width {len(features)}; those of the papers have {PUBLISHED_WIDTH}", flush=True)
-    return np.ascontiguousarray(features.T, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(features.T, dtype=np.float32)
+    # finite in float64 they are, but float32 ends at 3.4e38
+    for row, values in enumerate(cast):
+        if not (fine := np.isfinite(values)).all():
+            column = int(fine.argmin())
+            raise UserError(
+                f"{where}: 'features' is {features[column, row]} in row {row}, column {column}, more than float32 holds"
+            )
+    return cast
 
 
 def _features(raw):
