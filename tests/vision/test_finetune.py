@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.common import training
+from pipeline.common import files, training
 from pipeline.common.errors import UserError
 from pipeline.datasets.index import Index
 from pipeline.sources import archives
@@ -263,14 +263,16 @@ def test_undecodable_images_stop_it_or_are_left_out_aloud(coloured, tmp_path, ca
     members = {name: reader.read(f"images.tar/{name}") for name in reader.archive("images.tar").names}
     tar(tmp_path / "images.tar", members | {"0-01.png": b"", "0-04.png": b"", "4-03.png": b"nothing"})
     view = backbone.view(backbone.create(CHOSEN), CHOSEN)
-    args = finetune.seen(index), view, archives.Images(tmp_path)
+    args, listed = (finetune.seen(index), view, archives.Images(tmp_path)), tmp_path / "undecodable.csv"
     with pytest.raises(UserError, match=r"2 of 36 trainval images .*0-01\.png: 0 bytes.*4-03\.png: 7 bytes"):
-        finetune.without_bad(*args, "fail", 2, "tune")
-    kept = finetune.without_bad(*args, "zero", 2, "tune")
+        finetune.without_bad(*args, "fail", images.MOST_PIXELS, 2, "tune", listed)
+    kept = finetune.without_bad(*args, "zero", images.MOST_PIXELS, 2, "tune", listed)
+    assert [row["image"] for row in files.read_csv(listed)] == ["images.tar/0-01.png", "images.tar/4-03.png"]
     assert len(kept.images) == len(kept.labels) == 34
     assert "images.tar/4-03.png" not in kept.images
     assert "WARNING: 2 images" in capsys.readouterr().out
-    assert finetune.without_bad(finetune.seen(index), view, reader, "fail", 1, "tune").images == args[0].images
+    again = finetune.without_bad(finetune.seen(index), view, reader, "fail", images.MOST_PIXELS, 1, "tune", listed)
+    assert again.images == args[0].images
 
 
 def test_a_random_cut_keeps_its_least_share(coloured):
