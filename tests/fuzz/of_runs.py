@@ -8,7 +8,7 @@ from pipeline.datasets.base import Listing
 from pipeline.models.base import registry as models
 from pipeline.predict import bundle, classes
 from pipeline.predict.predictor import Predictor
-from pipeline.protocol import scoring, setting, tasks, trained
+from pipeline.protocol import judging, scoring, setting, tasks, trained
 from pipeline.report import aggregate, contents, page
 from pipeline.sources import archives
 from pipeline.vision import backbone, features, images
@@ -149,8 +149,8 @@ def read_run(folder):
     benchmark = tasks.load("data/shapes")
     task = tasks.test_task(benchmark, CPU)
     chosen = setting.chosen("runs/shapes/0/selected.json")
-    over_all, _ = scoring.scores(task, *trained.read("runs/shapes/0/model.safetensors").restore(task))
-    return hashed(sorted(tables), len(shown) > 0, chosen["epoch"], over_all)
+    judged = judging.predictions(task, *trained.read("runs/shapes/0/model.safetensors").restore(task))
+    return hashed(sorted(tables), len(shown) > 0, chosen["epoch"], judged.margin)
 
 
 kind("run-remade", make_run, remade=_by_ending)(read_run)
