@@ -1,8 +1,8 @@
-"""Write a data set's class semantics: data/<data set>/semantics.npz."""
+"""Write a data set's class semantics: data/<data set>/semantics.npz; and columns.csv, how a user's table was taken."""
 
 from pathlib import Path
 
-from pipeline.common import arguments, params
+from pipeline.common import arguments, files, params
 from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
 from pipeline.datasets import semantics
@@ -18,6 +18,7 @@ def main():
     folder = Path("data", args.dataset)
     built = module.semantics(folder / "raw", choice)
     semantics.write(folder / "semantics.npz", built)
+    files.write_csv(folder / "columns.csv", built.taken, ("column", "taken", "attributes"))
     rows, columns = built.attributes.shape
     print(f"semantics {args.dataset}: {choice}, {rows} classes x {columns}", flush=True)
 

@@ -17,6 +17,7 @@ import functools
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -25,12 +26,14 @@ from tqdm import tqdm
 from pipeline.common.errors import UserError, first_of
 from pipeline.common.params import AtLeastOne, Range
 from pipeline.datasets.base import Holdout, Listing, Source, Splits, columns
-from pipeline.datasets.base.table import plain
+from pipeline.datasets.base.text import plain
 from pipeline.sources import archives
 
 SEMANTICS = Literal["attributes"]
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 TABLE = "classes.csv"
+# beside the copies, what is wrong with the table where a message does not hold it all
+FAULTS = "classes.faults.csv"
 AGAIN = "once mended: dvc repro --force --single-item download@folder && dvc repro"
 Share = Annotated[float, Range(above=0, below=1)]
 
@@ -81,7 +84,7 @@ def listing(raw):
 @mended_by
 def semantics(raw, choice):
     """C x d_a attributes, each from 0 to 1, then each row of length one. Raises UserError naming a bad cell."""
-    return columns.semantics(table(raw))
+    return columns.semantics(table(raw), functools.partial(print, flush=True))
 
 
 @mended_by
@@ -109,7 +112,7 @@ def table(raw):
     where = f"{TABLE} (as copied into {raw})"
     data = archives.extract(raw, "classes", TABLE)
     data = archives.need(raw, "images", TABLE) if data is None else data
-    return columns.read(data, where)
+    return columns.read(data, where, Path(raw).parent / FAULTS)
 
 
 def _listing(raw, given):

@@ -25,6 +25,7 @@ class Shown:
     params: dict
     records: list[dict]
     undecodable: int
+    columns: list[dict]
 
 
 def gather(name, runs):
@@ -50,6 +51,7 @@ def gather(name, runs):
         *provenance.locked(name, first.seed),
         provenance.records(kept.name, name, [run.seed for run in runs]),
         undecodable(folder),
+        columns(folder),
     )
 
 
@@ -57,3 +59,9 @@ def undecodable(folder):
     """How many images have zeros for features because they could not be decoded (`features.on_bad_image: zero`)."""
     listed = folder / "undecodable.csv"
     return len(files.read_csv(listed)) if listed.exists() else 0
+
+
+def columns(folder):
+    """How the columns of a user's table were taken: {column, taken, attributes} each; none for other data sets."""
+    listed = folder / "columns.csv"
+    return files.read_csv(listed) if listed.exists() else []

@@ -17,7 +17,7 @@ A module of this folder holds
 `labels: imagelabels.mat` becomes `labels.mat`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
@@ -43,11 +43,15 @@ class Listing:
 
 @dataclass(frozen=True)
 class Semantics:
-    """Class semantics: `attributes` C x d_a float64, rows of length one; names of classes and, if any, columns."""
+    """Class semantics: `attributes` C x d_a float64, rows of length one; names of classes and, if any, columns.
+
+    taken: of a user's table, how each of its columns was taken: {column, taken, attributes}, in words
+    """
 
     attributes: np.ndarray
     class_names: list[str]
     attribute_names: list[str]
+    taken: list[dict] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
