@@ -1,8 +1,8 @@
-"""Write a data set's class semantics: data/<data set>/semantics.npz."""
+"""Write a data set's class semantics: data/<data set>/semantics.npz; and columns.csv, how a user's table was taken."""
 
 from pathlib import Path
 
-from pipeline.common import arguments, params
+from pipeline.common import arguments, files, params
 from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
 from pipeline.datasets import own, semantics, semantics_file
@@ -20,6 +20,7 @@ def main():
     folder, file = Path("data", args.dataset), own.read(args.dataset, "semantics")
     built, words = semantics_file.chosen(module, folder / "raw", choice, file.path, share)
     semantics.write(folder / "semantics.npz", built)
+    files.write_csv(folder / "columns.csv", built.taken, ("column", "taken", "attributes"))
     rows, columns = built.attributes.shape
     words = f"; {words}" if words else ""
     print(f"semantics {args.dataset}: {built.source}, {rows} classes x {columns}{words}", flush=True)

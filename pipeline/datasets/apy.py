@@ -12,12 +12,15 @@ from typing import Literal
 import numpy as np
 
 from pipeline.common.errors import UserError
-from pipeline.datasets.base import Holdout, Listing, Semantics, Source, normalised, xlsa17
+from pipeline.datasets.base import Holdout, Listing, Semantics, Source, lists, normalised, xlsa17
+from pipeline.datasets.base.text import short
 from pipeline.sources import archives
 
 LISTS = ("apascal_train.txt", "apascal_test.txt", "ayahoo_test.txt")
 PASCAL, YAHOO = "VOCdevkit/VOC2008/JPEGImages", "ayahoo_test_images"
 ATTRIBUTES = 64
+# pixels; no photograph of VOC 2008 or aYahoo is as wide
+FARTHEST = 100_000
 SEMANTICS = Literal["published"]
 
 
@@ -57,8 +60,7 @@ def listing(raw):
 def semantics(raw, choice):
     """`att` as published: means over the objects of a class."""
     classes = xlsa17.class_names(raw, "APY")
-    names = archives.need(raw, "annotations", "attribute_names.txt").decode("utf-8").splitlines()
-    names = [name.strip() for name in names if name.strip()]
+    names = [line.fields[0] for line in lists.lines(*_file(raw, "attribute_names.txt"), count=1, rest=True)]
     return Semantics(normalised(xlsa17.attributes(raw, "APY/att_splits.mat", len(classes))), classes, names)
 
 
@@ -107,18 +109,28 @@ def _rows(raw, classes):
 
 def _annotated(raw, classes):
     """The rows of the three lists: a line is photograph, class, xmin, ymin, xmax, ymax and 64 attributes."""
-    names, objects, boxes = [], [], []
+    names, objects, boxes, known = [], [], [], set(classes)
     for part in LISTS:
         folder = YAHOO if part.startswith("ayahoo") else PASCAL
-        text = archives.need(raw, "annotations", part).decode("utf-8")
-        for number, line in enumerate(text.splitlines(), start=1):
-            fields = line.split()
-            if len(fields) != 6 + ATTRIBUTES:
-                raise UserError(f"{raw}/annotations: {part}:{number} has {len(fields)} fields, not {6 + ATTRIBUTES}")
-            names.append(f"{folder}/{fields[0]}")
-            objects.append(fields[1])
-            xmin, ymin, xmax, ymax = (round(float(field)) for field in fields[2:6])
-            # pixels are counted from one there, and the last is inside
-            boxes.append((xmin - 1, ymin - 1, xmax, ymax))
+        for line in lists.lines(*_file(raw, part), count=6 + ATTRIBUTES):
+            if line.fields[1] not in known:
+                raise line.wrong(f"{short(line.fields[1])} is no class of att_splits.mat")
+            names.append(f"{folder}/{line.fields[0]}")
+            objects.append(line.fields[1])
+            boxes.append(_box(line))
     labels = xlsa17.class_ids(f"{raw}/annotations", objects, classes)
     return names, labels, np.array(boxes, dtype=np.int64)
+
+
+def _box(line):
+    """left, top, right, bottom of a line's box, counted from zero and the last outside; there from one, and inside."""
+    sides = [round(line.number(place)) for place in range(2, 6)]
+    if not all(-FARTHEST < side < FARTHEST for side in sides):
+        raise line.wrong(f"its box {' '.join(line.fields[2:6])[:80]} should be within a photograph")
+    xmin, ymin, xmax, ymax = sides
+    return xmin - 1, ymin - 1, xmax, ymax
+
+
+def _file(raw, tail):
+    """The bytes of a file of the annotations, and its name for messages."""
+    return archives.need(raw, "annotations", tail), f"{raw}/annotations: {tail}"

@@ -6,10 +6,8 @@ Rows are sorted by path. Classes follow `allclasses_names`, which is not the num
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from pipeline.common.errors import UserError
-from pipeline.datasets.base import Holdout, Listing, Semantics, Source, normalised, xlsa17
+from pipeline.datasets.base import Holdout, Listing, Semantics, Source, lists, normalised, xlsa17
 from pipeline.sources import archives
 
 ANNOTATIONS = "attributes/class_attribute_labels_continuous.txt"
@@ -47,11 +45,9 @@ def semantics(raw, choice):
         return _sentences(raw, classes)
     if choice == "published":
         return Semantics(normalised(xlsa17.attributes(raw, "CUB/att_splits.mat", len(classes))), classes, [])
-    numbers = [line.split()[1] for line in _lines(raw, "classes.txt")]
-    rows = np.array([line.split() for line in _lines(raw, ANNOTATIONS)], dtype=np.float64)
-    if len(rows) != len(numbers):
-        raise UserError(f"{raw}/images: {ANNOTATIONS} has {len(rows)} rows, classes.txt {len(numbers)}")
-    order = xlsa17.class_ids(f"{raw}/images: classes.txt", classes, numbers)
+    listed = lists.numbered(*_file(raw, "classes.txt"))
+    rows = lists.matrix(*_file(raw, ANNOTATIONS), (len(listed), None))
+    order = xlsa17.class_ids(f"{raw}/images: classes.txt", classes, listed)
     return Semantics(normalised(rows[order]), classes, _attribute_names(raw, rows.shape[1]))
 
 
@@ -69,13 +65,14 @@ def published(raw):
 
 def _rows(raw, classes):
     """N image names and N class ids, in published order. The class by the images' folder and by number must agree."""
-    numbers = dict(line.split(maxsplit=1) for line in _lines(raw, "classes.txt"))
-    names = dict(line.split(maxsplit=1) for line in _lines(raw, "images.txt"))
-    stated = {image: numbers.get(number) for image, number in map(str.split, _lines(raw, "image_class_labels.txt"))}
-    for image, name in names.items():
-        if stated.get(image) != name.split("/")[0]:
-            raise UserError(f"{raw}/images: image {image}, {name}, is of class {stated.get(image)} by its number")
-    ordered = sorted(names.values())
+    by_number = {str(number): name for number, name in enumerate(lists.numbered(*_file(raw, "classes.txt")), start=1)}
+    numbers = lists.keyed(*_file(raw, "image_class_labels.txt"), rest=False)
+    names = lists.keyed(*_file(raw, "images.txt"))
+    for image, (line, name) in names.items():
+        stated = by_number.get(numbers[image][1]) if image in numbers else None
+        if stated != name.split("/")[0]:
+            raise line.wrong(f"image {image}, {name}, is of class {stated} by its number in image_class_labels.txt")
+    ordered = sorted(name for _, name in names.values())
     return ordered, xlsa17.class_ids(f"{raw}/images", [name.split("/")[0] for name in ordered], classes)
 
 
@@ -91,11 +88,12 @@ def _attribute_names(raw, count):
     found = sorted(name for name in archive.names if name.split("/")[-1] == "attributes.txt")
     if not found:
         return []
-    names = [line.split(maxsplit=1)[1] for line in archive.read(found[0]).decode("utf-8").splitlines() if line.strip()]
+    names = lists.numbered(archive.read(found[0]), f"{raw}/images: {found[0]}")
     if len(names) != count:
         raise UserError(f"{raw}/images: {found[0]} names {len(names)} attributes, there are {count}")
     return names
 
 
-def _lines(raw, tail):
-    return [line for line in archives.need(raw, "images", tail).decode("utf-8").splitlines() if line.strip()]
+def _file(raw, tail):
+    """The bytes of a file of the archive, and its name for messages."""
+    return archives.need(raw, "images", tail), f"{raw}/images: {tail}"

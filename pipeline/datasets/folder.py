@@ -16,8 +16,8 @@ have nothing to show. A column of words becomes one attribute a word. Rows then 
 import dataclasses
 import functools
 import hashlib
-from collections import Counter, defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -25,17 +25,18 @@ from tqdm import tqdm
 
 from pipeline.common.errors import UserError, first_of
 from pipeline.common.params import AtLeastOne, Range
-from pipeline.datasets.base import Holdout, Listing, Own, Semantics, Source, Splits, normalised, photographs
-from pipeline.datasets.base.table import plain, read_table
+from pipeline.datasets.base import Holdout, Listing, Own, Source, Splits, columns, photographs
+from pipeline.datasets.base.columns import Table
+from pipeline.datasets.base.text import plain
 from pipeline.sources import archives
 
 SEMANTICS = Literal["attributes"]
 OWN = True
 NOTHING = Own()
 TABLE = "classes.csv"
+# beside the copies, what is wrong with the table where a message does not hold it all
+FAULTS = "classes.faults.csv"
 AGAIN = "once mended: dvc repro --force --single-item download@folder && dvc repro"
-SPLIT = "split"
-WORDS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0}
 Share = Annotated[float, Range(above=0, below=1)]
 
 
@@ -60,16 +61,6 @@ class SplitConfig(Holdout):
     test_seen: Share
     val_unseen: Share
     folds: Annotated[int, AtLeastOne]
-
-
-@dataclass(frozen=True)
-class Table:
-    """classes.csv: C names, C statements (seen, unseen or ""), the other columns and their C cells each."""
-
-    where: str
-    names: list[str]
-    split: list[str]
-    columns: dict[str, list[str]]
 
 
 def mended_by(function):
@@ -106,25 +97,7 @@ def class_names(raw, own=NOTHING):
 @mended_by
 def semantics(raw, choice):
     """C x d_a attributes, each from 0 to 1, then each row of length one. Raises UserError naming a bad cell."""
-    given = table(raw)
-    if not given.columns:
-        raise UserError(f"{given.where}: has no attribute column; give it one, or folder.files.semantics a file")
-    names, columns = [], []
-    for name, cells in given.columns.items():
-        if len({cell if _number(cell) is None else _number(cell) for cell in cells}) == 1:
-            print(f"{given.where}: '{name}' is the same for every class and is left out", flush=True)
-            continue
-        for title, values in _attribute(given, name, cells):
-            names.append(title)
-            columns.append(values)
-    if not columns:
-        raise UserError(f"{given.where}: no attribute differs between classes; there should be at least one that does")
-    rows = np.stack(columns, axis=1)
-    if empty := [name for name, row in zip(given.names, rows, strict=True) if not row.any()]:
-        raise UserError(f"{given.where}: class {first_of(empty)} has none of the attributes; give it one that it has")
-    if alike := [group for group in _groups((row.tobytes() for row in rows), given.names) if len(group) > 1]:
-        print(f"{given.where}: same attributes, so never told apart if unseen: {', '.join(alike[0])}", flush=True)
-    return Semantics(normalised(rows), given.names, names)
+    return columns.semantics(table(raw), functools.partial(print, flush=True))
 
 
 @mended_by
@@ -134,8 +107,8 @@ def splits(raw, config, own=NOTHING):
     images = _listing(raw, given, own)
     present = np.bincount(images.labels, minlength=len(given.names)) > 0
     unseen = _unseen(given, present, config)
-    if given.columns:
-        _check_attributes(semantics(raw, "attributes"), unseen, given.where)
+    if given.titles:
+        _check_attributes(columns.semantics(given), unseen, given.where)
     split = np.where(unseen[images.labels], "test_unseen", "trainval").astype("<U11")
     split[_held_out(raw, images, ~unseen[images.labels], config)] = "test_seen"
     return Splits(split, folds(np.flatnonzero(~unseen), config))
@@ -164,23 +137,9 @@ def _table(raw, own):
     data = archives.extract(raw, "classes", TABLE)
     data = archives.extract(raw, "images", TABLE) if data is None else data
     if data is None and own.classes is not None:
-        return Table("the semantics file", own.classes, [""] * len(own.classes), {})
+        return Table("the semantics file", own.classes, [""] * len(own.classes))
     data = archives.need(raw, "images", TABLE) if data is None else data
-    header, lines = read_table(data, where)
-    if len(lines) < 2:
-        raise UserError(f"{where}: should have a header, at least two classes and at least one attribute")
-    for number, cells in lines:
-        if not cells[0] or cells[0] in (".", "..") or "/" in cells[0]:
-            raise UserError(f"{where}: line {number}: '{cells[0]}' is no name of a class")
-    columns = dict(zip(header, map(list, zip(*(cells for _, cells in lines), strict=True)), strict=True))
-    names = columns.pop(header[0])
-    if double := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"{where}: class '{double[0]}' stands {names.count(double[0])} times; each should stand once")
-    title = next((name for name in columns if name.lower() == SPLIT), None)
-    stated = [cell.lower() for cell in columns.pop(title)] if title else [""] * len(names)
-    if wrong := [cell for cell in stated if cell not in ("seen", "unseen", *([] if any(stated) else [""]))]:
-        raise UserError(f"{where}: column {title}: '{wrong[0]}' should be seen or unseen, for every class")
-    return Table(where, names, stated, columns)
+    return columns.read(data, where, Path(raw).parent / FAULTS)
 
 
 def _listing(raw, given, own):
@@ -238,39 +197,6 @@ def _tell(raw, given):
         print(f"{path}: left out: {kinds}", flush=True)
 
 
-def _attribute(given, name, cells):
-    """(title, C values from 0 to 1) of each attribute that a column makes; see above."""
-    values = [_number(cell) for cell in cells]
-    if None not in values:
-        values = np.array(values)
-        if values.min() == 0:
-            yield name, values / values.max()
-        else:
-            share = (values - values.min()) / (values.max() - values.min())
-            yield f"{name}: large", share
-            yield f"{name}: small", 1 - share
-        return
-    for row, cell in enumerate(cells):
-        if not cell:
-            raise UserError(f"{given.where}: class '{given.names[row]}' has no '{name}'; every cell needs a value")
-    if any(value is not None for value in values):
-        row = values.index(None)
-        raise UserError(
-            f"{given.where}: column '{name}' mixes numbers with words: '{cells[row]}' for '{given.names[row]}'"
-        )
-    for word in sorted(set(cells)):
-        yield f"{name}: {word}", np.array([float(cell == word) for cell in cells])
-
-
-def _number(cell):
-    """A finite number, 1 for yes, 0 for no; None for anything else."""
-    try:
-        value = WORDS[cell.lower()] if cell.lower() in WORDS else float(cell)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None
-
-
 def _unseen(given, present, config):
     """C bools. Stated ones are taken; else classes without images and a drawn share of the others."""
     if any(given.split):
@@ -298,8 +224,8 @@ def _held_out(raw, images, seen, config):
     generator = np.random.default_rng([config.seed, 1])
     rows = np.flatnonzero(seen)
     chosen = []
-    for group in _groups(images.labels[rows].tolist(), rows.tolist()):
-        files = _groups((digests[row] for row in group), group)
+    for group in columns.groups(images.labels[rows].tolist(), rows.tolist()):
+        files = columns.groups((digests[row] for row in group), group)
         count = min(max(1, round(config.test_seen * len(files))), len(files) - 1)
         chosen += [row for i in generator.permutation(len(files))[:count] for row in files[i]]
     if not chosen:
@@ -330,14 +256,6 @@ def check_copies(raw, images, split):
         before, other = owners.setdefault(digest, (part, image))
         if before != part:
             raise UserError(f"{raw}: '{image}' is in {part} and its copy '{other}' in {before}; keep them together")
-
-
-def _groups(keys, values):
-    """Values with the same key together, in order of first appearance."""
-    groups = defaultdict(list)
-    for key, value in zip(keys, values, strict=True):
-        groups[key].append(value)
-    return list(groups.values())
 
 
 def _check_attributes(given, unseen, where):

@@ -1,6 +1,7 @@
 """Semantics that a user brings in a file: a vector a class, joined by the classes' names."""
 
 import dataclasses
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -8,8 +9,12 @@ import numpy as np
 
 from pipeline.common.errors import UserError, first_of
 from pipeline.datasets.base import Own, Semantics, normalised
+from pipeline.datasets.base.kinds import take
 from pipeline.datasets.base.table import read_table
+from pipeline.datasets.base.text import short
 from pipeline.datasets.own import arrays, names
+
+PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def chosen(module, raw, choice, path, share):
@@ -100,30 +105,33 @@ def _read(path):
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    return _table(path, *read_table(data, path))
+    return _table(path, read_table(data, path))
 
 
-def _table(path, header, lines):
+def _table(path, sheet):
     """A CSV with the class first and a column a number, as `arrays.Rows`."""
-    if len(header) < 2 or not lines:
+    header = sheet.header
+    if len(header) < 2 or not sheet.rows:
         raise UserError(f"{path}: should have a header, then a row a class: its name, and a number in each column")
-    numbered = [_number(name) for name in header[1:]]
-    if None not in numbered and numbered not in ([*range(len(numbered))], [*range(1, len(numbered) + 1)]):
+    numbered = [int(name) if name.isdecimal() else None for name in header[1:]]
+    if all(PLAIN.fullmatch(name) for name in header[1:]) and numbered not in (
+        [*range(len(numbered))],
+        [*range(1, len(numbered) + 1)],
+    ):
         raise UserError(f"{path}: its first line holds numbers; it should be a header that names the columns")
-    values = np.empty((len(lines), len(header) - 1))
-    for row, (number, cells) in enumerate(lines):
-        for column, cell in enumerate(cells[1:]):
-            value = _number(cell)
-            if value is None:
-                raise UserError(f"{path}: line {number}, column '{header[column + 1]}': '{cell}' should be a number")
-            values[row, column] = value
+    names = sheet.column(header[0])
     # counted columns have no name
     columns = None if None not in numbered else header[1:]
-    return arrays.Rows(str(path), values, False, [cells[0] for _, cells in lines], None, None, columns)
+    return arrays.Rows(str(path), _numbers(sheet, names), False, names, None, None, columns)
 
 
-def _number(cell):
-    try:
-        return float(cell)
-    except ValueError:
-        return None
+def _numbers(sheet, names):
+    """R x columns float64: what programs write at once, what people write for a number as in their own tables."""
+    if all(PLAIN.fullmatch(cell) for row in sheet.rows for cell in row[1:]):
+        return np.array([list(map(float, row[1:])) for row in sheet.rows])
+    columns = take(sheet, names, sheet.header[1:], numbers_only=True)
+    if units := {column.unit for column in columns} - {""}:
+        raise UserError(
+            f"{sheet.faults.where}: numbers in {short(min(units))}; vectors are numbers without a unit, on one scale"
+        )
+    return np.stack([column.values for column in columns], axis=1)

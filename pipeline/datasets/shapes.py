@@ -16,6 +16,9 @@ from pipeline.common import files
 from pipeline.common.errors import UserError
 from pipeline.common.params import AtLeastOne, Range
 from pipeline.datasets.base import Holdout, Listing, Semantics, Splits, normalised
+from pipeline.datasets.base.kinds import take
+from pipeline.datasets.base.table import read_table
+from pipeline.datasets.base.text import short
 
 OUTLINES = {
     "circle": [(np.cos(t), np.sin(t)) for t in np.linspace(0, 2 * np.pi, 40, endpoint=False)],
@@ -50,6 +53,7 @@ GROUPS = {
     "border": tuple(BORDERS),
 }
 ARCHIVE, CLASSES, IMAGES = "shapes.tar", "classes.csv", "images.csv"
+PARTS = ("trainval", "test_seen", "test_unseen")
 SEMANTICS = Literal["attributes"]
 
 
@@ -148,24 +152,26 @@ def draw(values, size, generator):
 
 def listing(raw):
     """The images in the order of images.csv."""
-    rows = files.read_csv(raw / IMAGES)
-    names = _class_names(raw)
+    sheet, names = _sheet(raw, IMAGES), _class_names(raw)
+    images, of_rows = _column(sheet, "image"), _column(sheet, "class_name")
+    _check_known(sheet, "class_name", of_rows, names)
     ids = {name: i for i, name in enumerate(names)}
-    images = [f"{ARCHIVE}/{row['image']}" for row in rows]
-    return Listing(images, np.array([ids[row["class_name"]] for row in rows]), names)
+    return Listing([f"{ARCHIVE}/{image}" for image in images], np.array([ids[name] for name in of_rows]), names)
 
 
 def semantics(raw, choice):
     """The attributes of classes.csv, 0 or 1, rows scaled to length one."""
-    rows = files.read_csv(raw / CLASSES)
-    columns = [column for column in rows[0] if column != "class_name"]
-    matrix = np.array([[float(row[column]) for column in columns] for row in rows])
-    return Semantics(normalised(matrix), _class_names(raw), columns)
+    sheet, names = _sheet(raw, CLASSES), _class_names(raw)
+    titles = [title for title in sheet.header if title != "class_name"]
+    columns = take(sheet, names, titles, numbers_only=True)
+    return Semantics(normalised(np.stack([column.values for column in columns], axis=1)), names, titles)
 
 
 def splits(raw, config):
     """The split of images.csv; each validation fold takes the next `unseen` of the seen classes as unseen."""
-    split = np.array([row["split"] for row in files.read_csv(raw / IMAGES)])
+    sheet = _sheet(raw, IMAGES)
+    split = np.array(_column(sheet, "split"))
+    _check_known(sheet, "split", split, PARTS)
     labels = listing(raw).labels
     seen = np.unique(labels[split == "trainval"])
     if config.folds * config.unseen > len(seen) - 2:
@@ -177,7 +183,31 @@ def splits(raw, config):
 
 
 def _class_names(raw):
-    return [row["class_name"] for row in files.read_csv(raw / CLASSES)]
+    return _column(_sheet(raw, CLASSES), "class_name")
+
+
+def _sheet(raw, name):
+    """One of the two tables, as `make` wrote it."""
+    path = raw / name
+    try:
+        return read_table(path.read_bytes(), path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error}); `dvc repro` draws the data set anew") from None
+
+
+def _column(sheet, title):
+    if title not in sheet.header or not sheet.rows:
+        raise UserError(f"{sheet.faults.where}: should have rows and a column {title}")
+    return sheet.column(title)
+
+
+def _check_known(sheet, title, cells, known):
+    """Raise UserError, with the lines, where a cell is none of those that are known."""
+    known = set(known)
+    for line, cell in zip(sheet.lines, cells, strict=True):
+        if cell not in known:
+            sheet.faults.add(line, f"{short(cell)} is no {title} of this data set", title)
+    sheet.faults.tell()
 
 
 def _add(archive, member, image):

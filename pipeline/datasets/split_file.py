@@ -32,12 +32,12 @@ class Stated:
     def __init__(self, path):
         self.path = path
         try:
-            header, self.lines = read_table(Path(path).read_bytes(), path)
+            self.sheet = read_table(Path(path).read_bytes(), path)
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-        header = [name.lower() for name in header]
+        header = [name.lower() for name in self.sheet.header]
         key = next((name for name in (*IMAGE, *CLASS) if name in header), None)
-        if key is None or "split" not in header or not self.lines:
+        if key is None or "split" not in header or not self.sheet.rows:
             raise UserError(f"{path}: should have a column 'image' or 'class', a column 'split', and a row each")
         self.by_class = key in CLASS
         self.names = self._cells(header.index(key))
@@ -46,7 +46,10 @@ class Stated:
         self.class_names = next((self._cells(header.index(name)) for name in CLASS if name in header), None)
 
     def _cells(self, column):
-        return [cells[column] for _, cells in self.lines]
+        return [cells[column] for cells in self.sheet.rows]
+
+    def _place(self, row):
+        return f"{self.path}: line {self.sheet.lines[row]}, '{self.names[row]}'"
 
     def _words(self, values, order, allowed, column):
         """The cells of a column for the rows in `order`, each one of the allowed words. Raises UserError."""
@@ -54,10 +57,7 @@ class Stated:
         if (wrong := np.flatnonzero(~np.isin(found, allowed))).size:
             row = order[wrong[0]]
             words = ", ".join(word or "empty" for word in allowed)
-            raise UserError(
-                f"{self.path}: line {self.lines[row][0]}, '{self.names[row]}': {column} is '{values[row]}'; it should"
-                f" be one of {words}"
-            )
+            raise UserError(f"{self._place(row)}: {column} is '{values[row]}'; it should be one of {words}")
         return found
 
     def of_images(self, listing):
@@ -76,16 +76,14 @@ class Stated:
         for row, label in zip(order, listing.labels, strict=True):
             ours, theirs = listing.class_names[label], self.class_names[row]
             if names.spelling(ours) != names.spelling(theirs):
-                raise UserError(
-                    f"{self.path}: line {self.lines[row][0]}, '{self.names[row]}': is of class '{ours}', not '{theirs}'"
-                )
+                raise UserError(f"{self._place(row)}: is of class '{ours}', not '{theirs}'")
 
     def _need_part(self, fold, learnt, order):
         """Raise UserError where a validation part stands beside a test row, or none beside one of trainval."""
         if (wrong := np.flatnonzero((fold != "") != learnt)).size:
             row = order[wrong[0]]
             what = "has no part in validation" if learnt[wrong[0]] else "is for testing, so has no part in validation"
-            raise UserError(f"{self.path}: line {self.lines[row][0]}, '{self.names[row]}': {what}")
+            raise UserError(f"{self._place(row)}: {what}")
 
     def of_classes(self, classes):
         """(C words, seen or unseen; for each stated fold, the ids of the seen classes that act as unseen; words)."""

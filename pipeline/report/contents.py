@@ -27,6 +27,7 @@ class Shown:
     records: list[dict]
     undecodable: int
     semantics: str
+    columns: list[dict]
 
 
 def gather(name, runs):
@@ -53,6 +54,7 @@ def gather(name, runs):
         provenance.records(kept.name, name, [run.seed for run in runs]),
         undecodable(folder),
         str(files.read_npz(folder / "semantics.npz")["source"]),
+        columns(folder),
     )
 
 
@@ -76,3 +78,9 @@ def undecodable(folder):
     """How many images have zeros for features because they could not be decoded (`features.on_bad_image: zero`)."""
     listed = folder / "undecodable.csv"
     return len(files.read_csv(listed)) if listed.exists() else 0
+
+
+def columns(folder):
+    """How the columns of a user's table were taken: {column, taken, attributes} each; none for other data sets."""
+    listed = folder / "columns.csv"
+    return files.read_csv(listed) if listed.exists() else []

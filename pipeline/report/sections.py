@@ -47,6 +47,7 @@ def section(shown):
         f'<div class="grid">{_confusion(first)}{_confused(first)}</div>' if judged else "",
         _map(shown.map),
         _accuracies(first),
+        _columns(shown.columns),
         _seeds(shown.runs),
     ]
     return "\n".join(parts) + "</section>"
@@ -221,6 +222,23 @@ def _map(drawn):
 def _accuracies(run):
     chart, left_out = figures.accuracies(run)
     return figure("Accuracy of each class", chart, f"Among all classes, seed {run.seed}, sorted.{left_out}")
+
+
+def _columns(columns):
+    """How each column of a user's table was taken, where there is one."""
+    if not columns:
+        return ""
+    body = "".join(
+        f"<tr><td>{escape(row['column'])}</td><td>{escape(row['taken'])}</td>"
+        f"<td>{escape(row['attributes']) or 'left out'}</td></tr>"
+        for row in columns
+    )
+    head = "<tr><th>column</th><th>taken as</th><th>attributes</th></tr>"
+    table = f'<div class="wide"><table class="words"><thead>{head}</thead><tbody>{body}</tbody></table></div>'
+    caption = (
+        "What the table of classes was read as. A measurement becomes two attributes, a column of words one a word."
+    )
+    return f"<figure><h3>How the table was read</h3>{table}<figcaption>{caption}</figcaption></figure>"
 
 
 def _seeds(runs):

@@ -163,7 +163,7 @@ def test_tables_as_spreadsheets_write_them(tmp_path, end):
     semicolons = end.join(line.replace(",", ";") for line in lines)
     raw = raw_of(tmp_path, text=("\ufeff" + semicolons + f"{end};;;{end}").encode("utf-8"))
     assert folder.table(raw).names == BIRDS
-    assert list(folder.table(raw).columns) == ["wing", "nocturnal", "diet"]
+    assert folder.table(raw).titles == ["wing", "nocturnal", "diet"]
 
 
 @pytest.mark.parametrize("mark", [";", "\t"])
@@ -173,8 +173,9 @@ def test_decimal_commas_are_numbers_but_in_names(tmp_path, mark):
     files = photographs({BIRDS[0]: 0}) | {"images/3,5/a.jpg": b"x"}
     raw = raw_of(tmp_path, files, f"class{mark}wing{mark}legs\n{rows}")
     assert folder.listing(raw).class_names == names
-    assert folder.table(raw).columns["wing"][:2] == ["-5.5", "-4.5"]
-    assert folder.semantics(raw, "attributes").attribute_names == ["wing: large", "wing: small", "legs"]
+    found = folder.semantics(raw, "attributes")
+    assert found.attribute_names == ["wing: large", "wing: small", "legs"]
+    assert found.taken[0]["taken"] == "a measurement, -5.5 to 4.5"
 
 
 def test_a_constant_attribute_is_left_out_and_alike_classes_are_said(tmp_path, capsys):
@@ -182,7 +183,7 @@ def test_a_constant_attribute_is_left_out_and_alike_classes_are_said(tmp_path, c
     found = folder.semantics(raw_of(tmp_path, text=table(rows, "class,wing,legs")), "attributes")
     assert found.attribute_names == ["wing: large", "wing: small"]
     said = capsys.readouterr().out
-    assert "'legs' is the same for every class and is left out" in said
+    assert "legs: 7 for every class -> left out" in said
     assert "never told apart if unseen: Barn Owl, gull" in said
 
 
@@ -190,14 +191,20 @@ NUMBERS = {name: f"{10 + i}" for i, name in enumerate(BIRDS)}
 WRONG_TABLES = {
     "no table": (b" ", "should have a header, at least two classes"),
     "not utf-8": ("class,wing\nÖl,1\nB,2\nC,3\n".encode("latin-1"), "is not UTF-8 text"),
-    "short line": ("class,wing,legs\na,1,2\nb,1\n", "line 3 has 2 cells; the header has 3"),
-    "class twice": ("class,wing\na,1\nb,2\na,3\n", "class 'a' stands 2 times"),
+    "short line": ("class,wing,legs\na,1,2\nb,1\n", "line 3: has 2 cells; the header has 3"),
+    "class twice": ("class,wing\na,1\nb,2\na,3\n", "line 4: class 'a' stands in line 2 too"),
     "column twice": ("class,wing,wing\na,1,2\nb,2,3\n", "column 'wing' stands twice"),
     "no name": ("class,wing\na,1\n,2\n", "line 3: '' is no name of a class"),
     "name with a slash": ("class,wing\na,1\na/b,2\n", "line 3: 'a/b' is no name of a class"),
-    "bad split": ("class,wing,split\na,1,seen\nb,2,maybe\n", "column split: 'maybe' should be seen or unseen"),
+    "bad split": (
+        "class,wing,split\na,1,seen\nb,2,maybe\n",
+        r"line 3 .*, column 'split': 'maybe' should be seen or",
+    ),
     "open quote": ('class,wing\na,1\n"b,2\n' + "c,3\n" * 40_000, "cannot be read from line 3 on .* its second one"),
-    "half a split": ("class,wing,split\na,1,seen\nb,2,\n", "column split: '' should be seen or unseen"),
+    "half a split": (
+        "class,wing,split\na,1,seen\nb,2,\n",
+        r"line 3 .*, column 'split': '' should be seen or",
+    ),
 }
 
 
@@ -210,9 +217,9 @@ def test_a_wrong_table_is_one_line(tmp_path, case):
 
 
 WRONG_ATTRIBUTES = {
-    "gap": (NUMBERS | {"gull": ""}, "class 'gull' has no 'wing'; every cell needs a value"),
-    "not a number": (NUMBERS | {"gull": "nan"}, "mixes numbers with words: 'nan' for 'gull'"),
-    "mixed": (NUMBERS | {"gull": "wide"}, "mixes numbers with words: 'wide' for 'gull'"),
+    "gap": (NUMBERS | {"gull": ""}, r"line 5 \('gull'\), column 'wing': '' is missing; every cell needs a value"),
+    "not a number": (NUMBERS | {"gull": "nan"}, r"line 5 \('gull'\), column 'wing': 'nan' is missing"),
+    "mixed": (NUMBERS | {"gull": "wide"}, "'wide' is a word; most of the column is numbers"),
     "all the same": (dict.fromkeys(BIRDS, "3"), "no attribute differs between classes"),
     "none": (dict.fromkeys(BIRDS, "1") | {"gull": "0"}, "class 'gull' has none of the attributes"),
 }

@@ -71,14 +71,17 @@ WRONG = {
     "all zero": ("class,a,b\nBarn Owl,1,1\nGreat Tit,0,0\nEmu,2,2\n", "class '002.Great_Tit' is all zero"),
     "not finite": (
         "class,a,b\nBarn Owl,1,1\nGreat Tit,nan,0\nEmu,2,2\n",
-        "Great.Tit.* (not finite|should be a number)",
+        "Great.Tit.* (not finite|is missing)",
     ),
     "out of scale": (
         "class,a\nBarn Owl,1e-200\nGreat Tit,1\nEmu,2\n",
         "class '001.Barn_Owl' has values out of all scale",
     ),
-    "no number": ("class,a,b\nBarn Owl,1,x\nGreat Tit,1,0\nEmu,2,2\n", "line 2, column 'b': 'x' should be a number"),
-    "gap": ("class,a,b\nBarn Owl,1,\nGreat Tit,1,0\nEmu,2,2\n", "line 2, column 'b': '' should be a number"),
+    "no number": (
+        "class,a,b\nBarn Owl,1,x\nGreat Tit,1,0\nEmu,2,2\n",
+        "line 2 .'Barn Owl'., column 'b': 'x' should be a number",
+    ),
+    "gap": ("class,a,b\nBarn Owl,1,\nGreat Tit,1,0\nEmu,2,2\n", "line 2 .'Barn Owl'., column 'b': '' is missing"),
     "no header": ("Barn Owl,0.5,0.1\nGreat Tit,1,0\nEmu,2,2\n", "its first line holds numbers; it should be a header"),
     "no columns": ("class\nBarn Owl\nGreat Tit\nEmu\n", "should have a header, then a row a class"),
     "nothing": ("", "should have a header, then a row a class"),

@@ -180,15 +180,26 @@ def test_attributes_that_speak_for_a_class_are_its_own(eszsl):
     ("text", "words"),
     [
         ("name,attribute 0\nx,1\n", "should have a column class_name"),
-        ("class_name,attribute 0\nx,1\n", "lacks 4 columns, such as attribute 1"),
-        ("class_name,{},colour\nx,1,1,1,1,1,1\n", "has no use for colour"),
-        ("class_name,{}\nx,1,1,red,1,1\n", "should be a number"),
+        ("class_name,attribute 0\nx,1\n", "lacks 4 columns, such as 'attribute 1'"),
+        ("class_name,{},colour\nx,1,1,1,1,1,1\n", "has no use for 'colour'"),
+        ("class_name,{}\nx,1,1,red,1,1\n", r"line 2 \('x'\), column 'attribute 2': 'red' should be a number"),
+        ("class_name,{}\nx,1,1,yes,1,1\n", "'yes' should be a number"),
+        (
+            "class_name,{}\nx,1,1,10 cm,1,1\n",
+            "column 'attribute 2' is in 'cm'; the numbers .* without a unit, or all in",
+        ),
+        ("class_name,{}\nx,1%,1%,1%,1%,1\n", "column 'attribute 0' is in '%'"),
+        ("class_name,{}\nx,1%,1,1,1,1\ny,0.1,1,1,1,1\n", "'0.1' has no unit, most of the column in '%'; write one"),
+        ("class_name,{}\nx,1_0,1,1,1,1\n", "'1_0' is no single number"),
+        ("class_name,{}\nx,1e400,1,1,1,1\n", "'1e400' is beyond the numbers"),
+        ("class_name,{}\nx,1-2,1,1,1,1\n", "'1-2' is a range"),
+        ("class_name,{}\nx,1e300,1e300,1,1,1\n", "nor beyond what"),
         ("class_name,{}\nx,0,0,0,0,0\n", "not all zero"),
-        ("class_name,{}\nx,1,1,nan,1,1\n", "finite"),
-        ("class_name,{}\nx,1,1,1,1\n", "line 2 has 5 cells; the header has 6"),
+        ("class_name,{}\nx,1,1,nan,1,1\n", "'nan' is missing"),
+        ("class_name,{}\nx,1,1,1,1\n", "line 2: has 5 cells; the header has 6"),
         ('class_name,{}\n"x,1,1,1,1,1\n' + "y,1,1,1,1,1\n" * 20_000, "cannot be read from line 2 on"),
         ("class_name,{}\nclass <0>,1,1,1,1,1\n", "a name that no other class has"),
-        ("class_name,{}\nx,1,1,1,1,1\nx,1,1,1,1,2\n", "row 2: class 'x'"),
+        ("class_name,{}\nx,1,1,1,1,1\nx,1,1,1,1,2\n", "line 3: class 'x'"),
         ("", "should have a column class_name"),
     ],
 )
@@ -198,6 +209,24 @@ def test_wrong_new_classes_are_one_line(eszsl, tmp_path, text, words):
     with pytest.raises(UserError, match=words) as caught:
         classes.read_classes(path, bundle.load(eszsl / "export").about)
     assert str(path) in str(caught.value)
+
+
+def test_new_classes_as_spreadsheets_write_them(eszsl, tmp_path):
+    about, path = bundle.load(eszsl / "export").about, tmp_path / "new.csv"
+    titles = [f"attribute {i}" for i in range(5)]
+    rows = ("x", 0.1, 0.25, 0, 0.5, 1), ("y", 1, 0.5, 0.25, 0, 0)
+    path.write_text("class_name," + ",".join(titles) + "\n" + "\n".join(",".join(map(str, row)) for row in rows))
+    names, expected = classes.read_classes(path, about)
+    percent = [[name, *(f"{100 * value:g} %" for value in values)] for name, *values in rows]
+    commas = [[name, *(str(value).replace(".", ",") for value in values)] for name, *values in rows]
+    for number, (cells, mark, encoding) in enumerate(
+        [(percent, ",", "utf-8-sig"), (commas, ";", "utf-8"), (commas, "\t", "utf-16"), (rows, ",", "utf-8")]
+    ):
+        lines = [mark.join(map(str, line)) for line in (["class", *titles, "", ""], *([*row, "", ""] for row in cells))]
+        path.write_text(("sep=;\n" if mark == ";" else "") + "\n".join(lines) + "\n", encoding=encoding)
+        found, values = classes.read_classes(path, about)
+        assert found == names
+        torch.testing.assert_close(values, expected, rtol=1e-6, atol=0, msg=f"{number}")
 
 
 def test_an_exported_folder_needs_nothing_else(hsva, tmp_path):

@@ -64,7 +64,8 @@ def test_from_a_folder_to_the_files_between_the_stages(start, tmp_path, capsys):
     arrays = files.read_npz("data/folder/semantics.npz")
     assert arrays["attributes"].shape == (8, 3)
     np.testing.assert_allclose(np.linalg.norm(arrays["attributes"], axis=1), 1, rtol=1e-6)
-    assert sorted(path.name for path in (tmp_path / "data/folder").iterdir()) == ["index.csv", "raw", "semantics.npz"]
+    made = sorted(path.name for path in (tmp_path / "data/folder").iterdir())
+    assert made == ["columns.csv", "index.csv", "raw", "semantics.npz"]
     said = capsys.readouterr().out
     assert "splits folder: 64 images: trainval 36 (6 classes), test_seen 12 (6 classes), test_unseen 16" in said
 

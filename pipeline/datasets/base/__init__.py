@@ -19,7 +19,7 @@ A module of this folder holds
 `labels: imagelabels.mat` becomes `labels.mat`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
@@ -55,12 +55,14 @@ class Semantics:
     """Class semantics: `attributes` C x d_a float64, rows of length one; names of classes and, if any, columns.
 
     source: where they come from, in words for people: "attributes", "sentences", or the name of a user's file
+    taken: of a user's table, how each of its columns was taken: {column, taken, attributes}, in words
     """
 
     attributes: np.ndarray
     class_names: list[str]
     attribute_names: list[str]
     source: str = ""
+    taken: list[dict] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

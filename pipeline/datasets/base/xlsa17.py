@@ -11,7 +11,8 @@ import math
 import numpy as np
 
 from pipeline.common.errors import UserError
-from pipeline.datasets.base import Splits, matlab
+from pipeline.datasets.base import Splits, lists, matlab
+from pipeline.datasets.base.text import short
 from pipeline.sources import archives
 
 PARTS = {"trainval": "trainval_loc", "test_seen": "test_seen_loc", "test_unseen": "test_unseen_loc"}
@@ -115,6 +116,15 @@ def class_ids(where, names, classes):
     return np.array([known[name] for name in names], dtype=np.int64)
 
 
+def listed_ids(where, data, classes):
+    """Positions of the names in a text list, given its bytes; UserError with the line of one that is no class."""
+    known = set(classes)
+    for line, name in (listed := lists.names(data, where)):
+        if name not in known:
+            raise line.wrong(f"{short(name)} is no class of att_splits.mat")
+    return class_ids(where, [name for _, name in listed], classes)
+
+
 def attributes(raw, tail, classes, role="splits"):
     """`att` as C x d_a, as published."""
     where, att = load(raw, role, tail, "att")
@@ -158,16 +168,16 @@ def class_folds(raw, folder, names, role="splits"):
     """The published class folds, `valclasses1.txt` to 3 with `trainclasses1.txt` to 3: ids of each; [] if none."""
     folds = []
     for number in (1, 2, 3):
-        lists = []
+        pair = []
         for kind in ("trainclasses", "valclasses"):
             tail = f"{folder}/{kind}{number}.txt"
             data = archives.extract(raw, role, tail)
             if data is None:
                 return folds
-            lists.append(class_ids(f"{raw}/{role}: {tail}", data.decode("utf-8").split(), names))
-        if np.isin(*lists).any():
+            pair.append(listed_ids(f"{raw}/{role}: {tail}", data, names))
+        if np.isin(*pair).any():
             raise UserError(f"{raw}/{role}: {folder}: a class is in both trainclasses{number} and valclasses{number}")
-        folds.append(np.sort(lists[1]))
+        folds.append(np.sort(pair[1]))
     return folds
 
 
@@ -203,7 +213,7 @@ def _check_classes(raw, folder, labels, names, split, role):
     if data is None:
         return
     where = f"{raw}/{role}: {folder}/testclasses.txt"
-    unseen = class_ids(where, data.decode("utf-8").split(), names)
+    unseen = listed_ids(where, data, names)
     strays = np.flatnonzero(np.isin(labels, unseen) != (split == "test_unseen"))
     if len(strays):
         row = strays[0]
