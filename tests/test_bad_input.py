@@ -101,7 +101,9 @@ def test_an_archive_that_is_cut_off(clone, tmp_path):
     whole = flowers(tmp_path)
     cut = tmp_path / "cut.tgz"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    override(clone, flo={"images": {"url": [str(cut)]}})
+    (tmp_path / "any.mat").write_bytes(b"not looked at")
+    others = dict.fromkeys(("labels", "setid", "splits"), {"url": [str(tmp_path / "any.mat")]})
+    override(clone, flo={"images": {"url": [str(cut)]}} | others)
     line = told(clone.fails("python", "-m", "stages.download", "--dataset", "flo"))
     assert "cut.tgz" in line
     assert not {path for path in written(clone) if "images" in path and "/raw/" in path}
