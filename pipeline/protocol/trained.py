@@ -12,6 +12,7 @@ from pipeline.common import files, params, training
 from pipeline.common.errors import UserError
 from pipeline.models.base import classifier
 from pipeline.models.base import registry as models
+from pipeline.protocol import tasks
 from pipeline.protocol.scoring import build, heads
 
 
@@ -36,8 +37,30 @@ def train(task, module, config, chosen, seed, label, checkpoint=None):
 def write(path, name, config, tensors):
     """Write what `train` gave, with the model's name and config: the file says all that rebuilding the model takes,
     whatever params.yaml says by then."""
+    data = save(tensors, {"model": name, "config": json.dumps(dataclasses.asdict(config))})
     with files.replacing(path) as file:
-        file.write(save(tensors, {"model": name, "config": json.dumps(dataclasses.asdict(config))}))
+        file.write(_ordered(data))
+
+
+def _ordered(data):
+    """A safetensors file's bytes with its metadata in the order of their keys, which the library leaves to chance:
+    the same training is the same file."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    # padded as the library does, for the tensors to begin at a multiple of eight
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
+def leave(our, chosen, label, folder):
+    """Train a `Setting` for the chosen epochs, and write model.safetensors and history.csv into the folder."""
+    checkpoint = our.checkpoint(our.training(chosen), "training")
+    task = tasks.test_task(our.benchmark, our.device)
+    tensors, history = train(task, our.module, our.config, chosen, our.seed, label, checkpoint)
+    files.write_csv(folder / "history.csv", history)
+    write(folder / "model.safetensors", our.model, our.config, tensors)
 
 
 @dataclass(frozen=True)

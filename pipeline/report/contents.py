@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from pipeline.common import files
+from pipeline.common import files, params
 from pipeline.protocol import tasks, trained
-from pipeline.report import aggregate, embedding, photographs, provenance
+from pipeline.report import aggregate, command, embedding, photographs, provenance
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Shown:
     params: dict
     records: list[dict]
     undecodable: int
+    command: str
 
 
 def gather(name, runs):
@@ -50,6 +51,7 @@ def gather(name, runs):
         *provenance.locked(name, first.seed),
         provenance.records(kept.name, name, [run.seed for run in runs]),
         undecodable(folder),
+        command.command(params.load().tree, kept.name, name, [run.seed for run in runs], command.committed()),
     )
 
 
