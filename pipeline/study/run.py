@@ -111,7 +111,7 @@ class Study:
         self.source, self.place, self.run, self.board = iter(source), place, run, board
         self.ended, self.skip, self.failed = ended, skip, failed
         self.ready, self.deferred, self.running = collections.deque(), collections.deque(), {}
-        self.tickets = itertools.count()
+        self.tickets, self.live = itertools.count(), set()
 
     def all(self):
         """Run them all; the labels and reasons of those that failed."""
@@ -128,7 +128,7 @@ class Study:
                 raise full(error) from None
             raise
         finally:
-            for going, _ in self.running.values():
+            for going in self.live:
                 going.give()
             self.board.close(state)
         return self.board.failed
@@ -152,7 +152,9 @@ class Study:
         if training is None:
             return None
         try:
-            return Going(training, self.run, self.place.device)
+            going = Going(training, self.run, self.place.device)
+            self.live.add(going)
+            return going
         except UserError as error:
             self._fail(training, str(error))
             return BUSY
@@ -161,7 +163,7 @@ class Study:
         label = going.training.label
         # another process may have made all of it since
         if self.skip(going.training):
-            going.give()
+            self._leave(going)
             self.board.end(label, "was there")
             return True
         step = going.next()
@@ -176,8 +178,12 @@ class Study:
         self.board.start(label, self.place.start(ticket, step))
         return True
 
-    def _end(self, going):
+    def _leave(self, going):
         going.give()
+        self.live.discard(going)
+
+    def _end(self, going):
+        self._leave(going)
         self.ended(going)
         self.board.end(going.training.label, going.words())
 
@@ -197,7 +203,7 @@ class Study:
                 self.board.say(f"{label}: {text}; another goes on, from the last checkpoint where it can read that")
                 self.ready.appendleft(going)
             case Failed(text, trace=trace):
-                going.give()
+                self._leave(going)
                 self._fail(going.training, text)
                 if trace:
                     self.board.say(trace)
