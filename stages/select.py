@@ -3,7 +3,7 @@
 from pipeline.common import arguments, files, machine, params
 from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
-from pipeline.protocol import selection, setting
+from pipeline.protocol import selection, setting, store
 
 
 @one_line
@@ -16,14 +16,13 @@ def main():
 
     label = our.label("select")
     print(f"{label}: on {machine.describe(our.device)}", flush=True)
-    checkpoints = [our.checkpoint(f"select-{fold}", how) for fold in range(how.folds)]
-    what = our.benchmark, our.module, our.config, how, our.seed, our.device
-    chosen, rows = selection.select(*what, label, checkpoints)
-    files.write_csv(our.out / "selection.csv", rows)
-    files.write_json(our.out / "selected.json", {"model": our.model} | chosen)
-    for checkpoint in checkpoints:
-        checkpoint.remove()
-    print(f"{label}: epoch {chosen['epoch']}, where H on validation is {chosen['validation']['H']:.1f}", flush=True)
+    entry = our.selecting(how)
+    _, there = entry.made(lambda folder: selection.leave(our, how, label, folder))
+    entry.copy(our.out)
+    our.forget(entry)
+    chosen = files.read_json(our.out / "selected.json")
+    what = f"epoch {chosen['epoch']}, where H on validation is {chosen['validation']['H']:.1f}"
+    print(f"{label}: {what}{store.TAKEN.format(entry.folder) * there}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Train on all of trainval for the epochs that validation chose."""
 
-from pipeline.common import arguments, files, machine, params
+from pipeline.common import arguments, machine, params
 from pipeline.common.errors import one_line
 from pipeline.common.record import recorded
-from pipeline.protocol import setting, tasks, trained
+from pipeline.protocol import setting, store, trained
 
 
 @one_line
@@ -15,12 +15,12 @@ def main():
     chosen = setting.chosen(our.out / "selected.json")
     label = our.label("train")
     print(f"{label}: {chosen['epoch']} epochs on {machine.describe(our.device)}", flush=True)
-    checkpoint = our.checkpoint("train", chosen)
-    task = tasks.test_task(our.benchmark, our.device)
-    tensors, history = trained.train(task, our.module, our.config, chosen, our.seed, label, checkpoint)
-    files.write_csv(our.out / "history.csv", history)
-    trained.write(our.out / "model.safetensors", our.model, our.config, tensors)
-    checkpoint.remove()
+    entry = our.training(chosen)
+    _, there = entry.made(lambda folder: trained.leave(our, chosen, label, folder))
+    entry.copy(our.out)
+    our.forget(entry)
+    if there:
+        print(f"{label}: done{store.TAKEN.format(entry.folder)}", flush=True)
 
 
 if __name__ == "__main__":

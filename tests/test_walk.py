@@ -20,7 +20,7 @@ from PIL import Image
 from pipeline import schema
 from pipeline.common import params
 from pipeline.study import __main__ as study
-from pipeline.study import ablate
+from pipeline.study import ablate, trainings
 from tests import readme
 from tests.walk import SMALL, Clone, ran
 
@@ -265,4 +265,4 @@ def test_variants_of_what_takes_hours_are_sound(command):
     args = study.parse(said(command)[2:])
     given = params.load(readme.ROOT / "params.yaml")
     for variant in args.only or ablate.VARIANTS[args.model]:
-        ablate.configured(given, args.model, args.dataset, *args.set, ablate.VARIANTS[args.model][variant])
+        trainings.configured(given, args.model, args.dataset, *args.set, ablate.VARIANTS[args.model][variant])

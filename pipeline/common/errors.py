@@ -36,7 +36,7 @@ def one_line(main):
         try:
             return main(*args, **kwargs)
         except Exception as error:
-            if (text := _message(error)) is None:
+            if (text := message(error)) is None:
                 raise
             if os.environ.get("ZSL_TRACEBACK"):
                 traceback.print_exc()
@@ -66,7 +66,7 @@ def _lacks_memory(error):
     )
 
 
-def _message(error):
+def message(error):
     """What to tell the user of an exception, or None where it is not the user's to mend."""
     if isinstance(error, (UserError, OSError)):
         return str(error)

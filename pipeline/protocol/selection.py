@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 
-from pipeline.common import training
+from pipeline.common import files, training
 from pipeline.common.params import AtLeastOne
 from pipeline.protocol import metrics, tasks
 from pipeline.protocol.judging import Inputs, predictions
@@ -41,8 +41,10 @@ def check(model, task, config, seed):
     return rows
 
 
-def sweep(task, module, config, seed, checks, label, checkpoint=None):
+def sweep(task, module, config, seed, checks, label, checkpoint=None, watch=None):
     """Train to the end and `check` on the way, `checks` times evenly spaced; all rows, each with its epoch.
+
+    watch: called with all rows so far after each look at the training, which it ends by raising
 
     A model without a trained classifier is cheap to judge and is checked after every epoch.
     """
@@ -64,6 +66,8 @@ def sweep(task, module, config, seed, checks, label, checkpoint=None):
         shown = "  ".join(f"{name} {best[name]:.1f}" for name in FIGURES)
         losses = "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
         training.say(f"{label}: epoch {epoch}/{trainer.epochs}  {shown}  ({losses})")
+        if watch:
+            watch(rows)
     return carry["rows"]
 
 
@@ -96,10 +100,10 @@ def cut_short(chosen, config):
     return [name for name, (taken, most) in limits.items() if taken == most]
 
 
-def select(benchmark, module, config, how, seed, device, label, checkpoints=None):
+def select(benchmark, module, config, how, seed, device, label, checkpoints=None, watch=None):
     """Sweep over the validation folds, as a `Selection` says: (what `choose` chose, all rows).
 
-    checkpoints: one a fold, or None
+    checkpoints: one a fold, or None; watch: see `sweep`, for the first fold
     """
     tasks.need_folds(benchmark, how.folds)
     folds = []
@@ -110,8 +114,18 @@ def select(benchmark, module, config, how, seed, device, label, checkpoints=None
         task = tasks.validation_task(benchmark, fold, device)
         name = f"{label}, fold {fold + 1} of {how.folds}"
         checkpoint = checkpoints[fold] if checkpoints else None
-        folds.append(sweep(task, module, config, seed, how.checks, name, checkpoint))
+        folds.append(sweep(task, module, config, seed, how.checks, name, checkpoint, None if fold else watch))
     chosen = choose(folds)
     if names := cut_short(chosen, config):
         training.say(f"{label}: the best was the last that {' and '.join(names)} allowed; more may be better")
     return chosen, [{"fold": i + 1} | row for i, rows in enumerate(folds) for row in rows]
+
+
+def leave(our, how, label, folder, watch=None):
+    """Select for a `Setting` as a `Selection` says, and write selected.json and selection.csv into the folder."""
+    entry = our.selecting(how)
+    checkpoints = [our.checkpoint(entry, f"fold-{fold}") for fold in range(how.folds)]
+    what = our.benchmark, our.module, our.config, how, our.seed, our.device
+    chosen, rows = select(*what, label, checkpoints, watch)
+    files.write_csv(folder / "selection.csv", rows)
+    files.write_json(folder / "selected.json", {"model": our.model} | chosen)

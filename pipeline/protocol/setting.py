@@ -1,5 +1,7 @@
 """What select, train and evaluate have in common: whose training it is, on what, and where it is kept."""
 
+import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -11,14 +13,18 @@ from pipeline.common import files, machine, params, training
 from pipeline.common.errors import UserError
 from pipeline.common.params import AtLeastOne
 from pipeline.models.base import registry as models
-from pipeline.protocol import tasks
+from pipeline.protocol import store, tasks
+
+EPOCHS = ("epoch", "gzsl_epoch", "czsl_epoch")
+"""What a training takes of what was chosen for it."""
 
 
 @dataclass(frozen=True)
 class Setting:
     """One data set, model and seed of params.yaml, ready to be learnt from.
 
-    model: its name; module: its package; config: that package's `Config`; run: of params.yaml; device: to learn on
+    model: its name; module: its package; config: that package's `Config`; run: of params.yaml; device: to learn on;
+    data: the benchmark's fingerprint, where the caller has it already; checkpoints: the folder of theirs
     """
 
     dataset: str
@@ -29,6 +35,8 @@ class Setting:
     run: machine.Run
     device: torch.device
     benchmark: tasks.Benchmark
+    data: str | None = None
+    checkpoints: Path = Path("checkpoints")
 
     @property
     def out(self):
@@ -39,11 +47,37 @@ class Setting:
         """What is done, in words, for progress and messages."""
         return f"{what} {self.model}, {self.dataset}, seed {self.seed}"
 
-    def checkpoint(self, name, decided):
-        """The checkpoint of this name for a training that also depends on what was `decided` before it."""
-        key = [self.model, self.config, decided, self.seed, tasks.fingerprint(self.benchmark), self.device.type]
-        path = f"checkpoints/{self.dataset}-{self.seed}/{name}.pt"
-        return training.Checkpoint(path, key, self.run.checkpoint_minutes)
+    def selecting(self, how):
+        """The entry of the store of choosing epochs as a `Selection` says."""
+        return self._entry("selection", selection=dataclasses.asdict(how))
+
+    def training(self, chosen):
+        """The entry of the store of training for the chosen epochs."""
+        return self._entry("training", epochs={name: chosen[name] for name in EPOCHS})
+
+    def _entry(self, kind, **more):
+        return store.Entry(kind, self.dataset, self.decided(kind) | more)
+
+    def decided(self, kind):
+        """All that decides an entry of this kind, whatever is chosen: plain values."""
+        return {
+            "model": self.model,
+            "config": dataclasses.asdict(self.config),
+            "seed": self.seed,
+            "data": self.data or tasks.fingerprint(self.benchmark),
+            "device": self.device.type,
+            "code": store.code(kind, self.model),
+            "torch": torch.__version__,
+        }
+
+    def checkpoint(self, entry, name):
+        """The checkpoint of this name on the way to an entry of the store."""
+        path = self.checkpoints / entry.hash / f"{name}.pt"
+        return training.Checkpoint(path, entry.hash, self.run.checkpoint_minutes)
+
+    def forget(self, entry):
+        """Remove the checkpoints on the way to an entry: what they led to is left."""
+        shutil.rmtree(self.checkpoints / entry.hash, ignore_errors=True)
 
 
 def read(given, dataset, seed):

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.common import params, tensorfile, training
+from pipeline.common import files, params, tensorfile, training
 from pipeline.common.errors import UserError, first_of
 from pipeline.models.base import classifier
 from pipeline.models.base import registry as models
+from pipeline.protocol import tasks
 from pipeline.protocol.scoring import build, heads
 
 
@@ -35,6 +36,15 @@ def write(path, name, config, tensors):
     """Write the tensors that `train` gave, with the model's name and config: the file says all that rebuilding the
     model takes, whatever params.yaml says by then."""
     tensorfile.write(path, tensors, {"model": name, "config": json.dumps(dataclasses.asdict(config))})
+
+
+def leave(our, chosen, label, folder):
+    """Train a `Setting` for the chosen epochs, and write model.safetensors and history.csv into the folder."""
+    checkpoint = our.checkpoint(our.training(chosen), "training")
+    task = tasks.test_task(our.benchmark, our.device)
+    tensors, history = train(task, our.module, our.config, chosen, our.seed, label, checkpoint)
+    files.write_csv(folder / "history.csv", history)
+    write(folder / "model.safetensors", our.model, our.config, tensors)
 
 
 @dataclass(frozen=True)

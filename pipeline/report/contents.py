@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.common import files
+from pipeline.common import files, params
 from pipeline.protocol import tasks, trained
-from pipeline.report import aggregate, embedding, photographs, provenance
+from pipeline.report import aggregate, command, embedding, photographs, provenance
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Shown:
     undecodable: int
     semantics: str
     columns: list[dict]
+    command: str
 
 
 def gather(name, runs):
@@ -55,6 +56,7 @@ def gather(name, runs):
         undecodable(folder),
         str(files.read_npz(folder / "semantics.npz")["source"]),
         columns(folder),
+        command.command(params.load().tree, kept.name, name, [run.seed for run in runs], command.committed()),
     )
 
 

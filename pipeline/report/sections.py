@@ -55,11 +55,10 @@ def section(shown):
 
 def _made_by(shown):
     """The command that makes the rows of the table, and what training ended with, in words."""
-    seeds = ",".join(str(run.seed) for run in shown.runs)
     chosen = shown.runs[0].selected
     zeros = f" {shown.undecodable} undecodable images count as zeros." if shown.undecodable else ""
     return (
-        f"Made by: dvc exp run -S model={shown.model} -S 'datasets=[{shown.name}]' -S 'seeds=[{seeds}]'."
+        f"Made by: {shown.command}."
         f" Chosen, seed {shown.runs[0].seed}: epoch {chosen['epoch']},"
         f" classifier epochs {chosen['gzsl_epoch']} (all classes) and {chosen['czsl_epoch']} (unseen alone).{zeros}"
     )

@@ -3,14 +3,14 @@
 import argparse
 
 from pipeline.common.errors import one_line
-from pipeline.study import ablate, compare
+from pipeline.study import ablate, clean, compare, grid, search, status, table
 
 
 def parse(words=None):
     """The command line: its arguments, with the chosen command's `main` as `command`."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.study", description=__doc__.split(":")[0])
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (ablate, compare):
+    for module in (grid, ablate, search, table, compare, status, clean):
         module.arguments(commands)
     return parser.parse_args(words)
 

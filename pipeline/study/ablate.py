@@ -8,23 +8,11 @@ when it is made; rows that are there are not made again, so several of these can
     python -m pipeline.study ablate bsegn cub --variant 'fem.weight=0.1 fem.temperature=0.03' --validation
 """
 
-import argparse
-import contextlib
-import hashlib
-import json
-from pathlib import Path
-
-import torch
-import yaml
-from torch.nn.functional import normalize
-
-from pipeline.common import machine, params
+from pipeline.common import params
 from pipeline.common.errors import UserError
-from pipeline.models.base import registry as models
-from pipeline.models.base.rows import encoded
-from pipeline.predict import bundle
-from pipeline.protocol import judging, metrics, selection, tasks, trained
 from pipeline.report.statistics import spread
+from pipeline.study import grid, judging, places, rows, trainings
+from pipeline.study.trainings import Training
 
 # R as TF-VAEGAN's, one hidden layer deep, on every rung, so that each changes one thing
 NO_MFIM = "cycle.depth=1 levels=0"
@@ -73,75 +61,10 @@ VARIANTS = {
 }
 """What each variant sets, over what params.yaml and -S say."""
 
-SYMPTOMS = ("unseen_as_seen", "seen_confidence", "unseen_confidence")
-
-
-def configured(given, model, dataset, *settings):
-    """The model's Config with settings such as 'fem.weight=0.1 levels=1' laid over params.yaml; later ones win."""
-    tree = given.laid(f"{model}.common", f"{model}.{dataset}")
-    for setting in " ".join(settings).split():
-        key, separator, value = setting.partition("=")
-        *parents, last = key.split(".")
-        node = tree
-        for parent in parents:
-            node = node.get(parent) if isinstance(node, dict) else None
-        if not separator or not isinstance(node, dict) or last not in node:
-            raise UserError(
-                f"'{setting}': {model} has no such param; say KEY=VALUE, with a key of {model}.{dataset} in params.yaml"
-            )
-        try:
-            node[last] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):
-            raise UserError(f"'{setting}': '{value}' is not valid YAML; a list is written [1,2], no blanks") from None
-    return params.build(models.get(model).Config, tree, f"{model}.{dataset} with {' '.join(settings)}")
-
-
-@torch.no_grad()
-def symptoms(task, model, head, seed):
-    """What the BSeGN abstract complains of, measured alike for every model that synthesises, in percent.
-
-    unseen_as_seen: share of synthesised unseen inputs that a linear embedding into the semantics, fitted on real images
-    of seen classes alone, puts nearest to a seen class
-    seen_confidence, unseen_confidence: mean over the judged images of seen (unseen) classes of the largest
-    probability of a seen (unseen) class, under the classifier over all classes
-    head: the classifier over all classes. Nothing for a model that synthesises nothing.
-    """
-    made = model.classifier_set(task.problem, seed, unseen_only=True)
-    if made is None:
-        return {}
-    problem = task.problem
-    semantics = problem.seen[problem.labels]
-    weight, centre = bundle.reading(encoded(model, problem.features), semantics)
-    embedded = normalize((made[0] - centre) @ weight.T + semantics.mean(0))
-    taken = (embedded @ torch.cat([problem.seen, problem.unseen]).T).argmax(1)
-    seen, of_seen = len(task.seen), task.seen_mask[task.labels]
-    largest = []
-    for scores in judging.blocks(task, model, head):
-        likely = scores.softmax(1)
-        largest.append(torch.stack([likely[:, :seen].amax(1), likely[:, seen:].amax(1)]).cpu())
-    of_domain = torch.cat(largest, 1).numpy()
-    confidences = of_domain[0][of_seen].mean(), of_domain[1][~of_seen].mean()
-    shares = (taken < len(task.seen)).double().mean().item(), *map(float, confidences)
-    return dict(zip(SYMPTOMS, (100 * share for share in shares), strict=True))
-
-
-def run(benchmark, module, config, how, seed, device, label, tested):
-    """One row: the figures on validation, and where `tested` those on the test images."""
-    chosen, _ = selection.select(benchmark, module, config, how, seed, device, label)
-    row = {"epoch": chosen["epoch"], "gzsl_epoch": chosen["gzsl_epoch"], "czsl_epoch": chosen["czsl_epoch"]}
-    row |= {f"validation_{name}": chosen["validation"][name] for name in metrics.FIGURES}
-    if not tested:
-        return row
-    task = tasks.test_task(benchmark, device)
-    tensors, _ = trained.train(task, module, config, chosen, seed, label)
-    model, gzsl, czsl = trained.restore(task, module, config, tensors)
-    row |= metrics.summary(judging.predictions(task, model, gzsl, czsl), chosen["constant"])
-    return row | symptoms(task, model, gzsl, seed)
-
 
 def table(rows):
     """Markdown: mean and standard deviation over seeds of each variant's figures."""
-    named = ["T1", "U", "S", "H", "AUSUC", "H_cal", *SYMPTOMS, "validation_T1", "validation_H"]
+    named = ["T1", "U", "S", "H", "AUSUC", "H_cal", *judging.SYMPTOMS, "validation_T1", "validation_H"]
     columns = [name for name in named if any(name in row for row in rows)]
     yield f"| variant | {' | '.join(columns)} | seeds |"
     yield f"|---|{'---|' * len(columns)}---|"
@@ -158,35 +81,10 @@ def _cell(values):
     return f"{found.mean:.1f} ± {found.std:.1f}" if found.count > 1 else f"{found.mean:.1f}"
 
 
-def read(path):
-    """The rows made so far; a last line that a kill cut off does not count."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError):
-            rows.append(json.loads(line))
-    return rows
-
-
-def append(path, row):
-    """Add one row, in one write, so that processes side by side do not tear each other's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        # a line that a kill cut off is not gone on with
-        torn = file.tell() and not path.read_bytes().endswith(b"\n")
-        file.write("\n" * torn + f"{json.dumps(row)}\n")
-
-
 def arguments(commands):
     """The command line, as one of the study's commands."""
-    head, _, rest = __doc__.partition("\n\n")
     names = "".join(f"\nvariants of {model}: {', '.join(map(repr, of))}" for model, of in VARIANTS.items())
-    parser = commands.add_parser(
-        "ablate",
-        help="variants of a model",
-        description=head,
-        epilog=rest + names,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = places.command(commands, "ablate", __doc__ + names.replace("\n", "\n\n", 1), "variants of a model")
     parser.set_defaults(command=main)
     parser.add_argument("model", choices=params.MODELS)
     parser.add_argument("dataset", choices=params.DATASETS)
@@ -198,36 +96,38 @@ def arguments(commands):
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--validation", action="store_true", help="leave the test images alone")
     parser.add_argument("--out", help="where the rows go")
+    places.arguments(parser)
+
+
+def wanted(given, args):
+    """The trainings that the arguments ask for."""
+    known = VARIANTS[args.model]
+    if unknown := [name for name in args.only or () if name not in known]:
+        raise UserError(f"--only: {unknown[0]!r} is no variant of {args.model}{params.hint(unknown[0], known)}")
+    variants = {text: text for text in args.variant} or {name: known[name] for name in args.only or known}
+    how, _ = trainings.protocol(given)
+    found = []
+    for seed in args.seeds:
+        for name, text in variants.items():
+            config = trainings.configured(given, args.model, args.dataset, *args.set, text)
+            settings = " ".join([*args.set, text]).strip()
+            found.append(Training(args.dataset, args.model, seed, config, how, settings, name, not args.validation))
+    return found
 
 
 def main(args):
     """Train what has no row yet, and print the table."""
-    known = VARIANTS[args.model]
-    if unknown := [name for name in args.only or () if name not in known]:
-        raise UserError(f"--only: {unknown[0]!r} is no variant of {args.model}{params.hint(unknown[0], known)}")
     given = params.load()
-    how = given.section("selection", selection.Selection)
-    device = machine.start(given.section("run", machine.Run))
-    folder = Path(f"data/{args.dataset}")
-    if not (folder / "features.npy").exists():
-        raise UserError(f"{folder}: is not there; `dvc exp run -S 'datasets=[{args.dataset}]'` makes or restores it")
-    benchmark = tasks.load(folder)
-    fingerprint = tasks.fingerprint(benchmark)
-    path = Path(args.out or f"results/ablations/{args.dataset}-{args.model}.jsonl")
-    variants = {text: text for text in args.variant} or {
-        name: VARIANTS[args.model][name] for name in args.only or VARIANTS[args.model]
-    }
-    keys = set()
-    for seed in args.seeds:
-        for name, settings in variants.items():
-            config = configured(given, args.model, args.dataset, *args.set, settings)
-            key = repr((config, how, seed, fingerprint, args.validation))
-            key = hashlib.sha256(key.encode()).hexdigest()[:12]
-            keys.add(key)
-            if any(row["key"] == key for row in read(path)):
-                continue
-            label = f"{args.model}, {args.dataset}, {name}, seed {seed}"
-            figures = run(benchmark, models.get(args.model), config, how, seed, device, label, not args.validation)
-            settings = " ".join([*args.set, settings])
-            append(path, {"variant": name, "seed": seed, "settings": settings, "key": key} | figures)
-    print("\n".join(table([row for row in read(path) if row["key"] in keys])))
+    _, settings = trainings.protocol(given)
+    asked = wanted(given, args)
+    trainings.benchmark(args.dataset)
+    path = args.out or f"results/ablations/{args.dataset}-{args.model}.jsonl"
+    name = f"ablate-{args.model}-{args.dataset}"
+    with places.place(args, settings, name) as place:
+        kept = grid.Rows(path, given.tree, settings, place.device)
+        try:
+            grid.train(asked, place, settings, kept, name)
+        finally:
+            keys = {(kept.key(training), training.variant) for training in asked}
+            shown = [row for row in rows.read(kept.path) if (row.get("key"), row.get("variant")) in keys]
+            print("\n".join(table(shown)))

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -5,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.common import params
+from pipeline.common import files, params
 from pipeline.common.errors import UserError
-from pipeline.models import eszsl
 from pipeline.models.base import classifier
-from pipeline.protocol import judging, metrics, selection, tasks, trained
-from pipeline.study import __main__ as study
-from pipeline.study import ablate
+from pipeline.protocol import tasks
+from pipeline.study import ablate, judging, rows, trainings
+from stages import evaluate, select, train
 from tests import problems
+from tests.study import project
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -26,8 +27,8 @@ def given():
 @pytest.mark.parametrize("model", params.MODELS)
 @pytest.mark.parametrize("dataset", params.DATASETS)
 def test_every_variant_is_a_config_and_no_two_are_the_same(given, model, dataset):
-    configs = [ablate.configured(given, model, dataset, text) for text in ablate.VARIANTS[model].values()]
-    again = ablate.configured(given, model, dataset)
+    configs = [trainings.configured(given, model, dataset, text) for text in ablate.VARIANTS[model].values()]
+    again = trainings.configured(given, model, dataset)
     assert all(type(config) is type(again) for config in configs)
     # the one as configured occurs among them, under whichever name
     assert again in configs
@@ -37,7 +38,7 @@ def test_every_variant_is_a_config_and_no_two_are_the_same(given, model, dataset
 
 
 def test_settings_lie_over_params_and_leave_them_alone(given):
-    config = ablate.configured(given, "bsegn", "flo", "fem.weight=1 levels=0", "fem.weight=0.1 length=null")
+    config = trainings.configured(given, "bsegn", "flo", "fem.weight=1 levels=0", "fem.weight=0.1 length=null")
     assert (config.fem.weight, config.levels, config.length) == (0.1, 0, None)
     assert given.tree == params.load(ROOT / "params.yaml").tree
 
@@ -55,7 +56,7 @@ def test_settings_lie_over_params_and_leave_them_alone(given):
 )
 def test_a_wrong_setting_is_named(given, text, message):
     with pytest.raises(UserError, match=message):
-        ablate.configured(given, "bsegn", "flo", text)
+        trainings.configured(given, "bsegn", "flo", text)
 
 
 class Synthesiser(torch.nn.Module):
@@ -85,8 +86,8 @@ def test_symptoms_tell_whose_the_synthesised_look_like():
     of_seen, of_unseen = (
         task.features[torch.from_numpy(rows)] for rows in (task.labels < len(task.seen), task.labels >= len(task.seen))
     )
-    like_seen = ablate.symptoms(task, Synthesiser(of_seen), head, 0)
-    like_unseen = ablate.symptoms(task, Synthesiser(of_unseen), head, 0)
+    like_seen = judging.symptoms(task, Synthesiser(of_seen), head, 0)
+    like_unseen = judging.symptoms(task, Synthesiser(of_unseen), head, 0)
     assert like_seen["unseen_as_seen"] > 95
     assert like_unseen["unseen_as_seen"] < like_seen["unseen_as_seen"] - 30
     total = 3 + classes - 1
@@ -94,56 +95,66 @@ def test_symptoms_tell_whose_the_synthesised_look_like():
     assert like_seen["unseen_confidence"] == pytest.approx(100 / total)
 
 
-def test_a_row_holds_the_figures_of_the_pipeline(given):
-    benchmark = problems.benchmark()
-    config, how = ablate.configured(given, "eszsl", "cub"), selection.Selection(folds=1, checks=1)
-    row = ablate.run(benchmark, eszsl, config, how, 0, CPU, "ablate", tested=True)
-    chosen, _ = selection.select(benchmark, eszsl, config, how, 0, CPU, "select")
-    task = tasks.test_task(benchmark, CPU)
-    restored = trained.restore(task, eszsl, config, trained.train(task, eszsl, config, chosen, 0, "train")[0])
-    expected = metrics.summary(judging.predictions(task, *restored), chosen["constant"])
-    assert {name: row[name] for name in expected} == expected
-    assert row["validation_H"] == chosen["validation"]["H"]
-    assert not {"T1", "H"} & set(ablate.run(benchmark, eszsl, config, how, 0, CPU, "ablate", tested=False))
-
-
-def test_what_is_made_is_not_made_again_and_a_torn_line_does_not_count(tmp_path, monkeypatch, capsys):
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tasks, "load", lambda folder: problems.benchmark())
-    made = []
-    run = ablate.run
-    monkeypatch.setattr(ablate, "run", lambda *args: made.append(args[6]) or run(*args))
+    return project.make(tmp_path)
 
-    def say(*words):
-        study.main(["ablate", "eszsl", "cub", *words])
+
+PATH = Path("results/ablations/shapes-eszsl.jsonl")
+
+
+def test_a_row_holds_the_figures_of_the_stages(folder, monkeypatch):
+    project.run("ablate", "eszsl", "shapes", "--seeds", "0")
+    (row,) = rows.read(PATH)
+    # on their own, without what the study left
+    shutil.rmtree("data/.trained")
+    files.write_json(Path("params.yaml"), params.load().tree | {"model": "eszsl"})
+    for stage in (select, train, evaluate):
+        monkeypatch.setattr("sys.argv", [stage.__name__, "--dataset", "shapes", "--seed", "0"])
+        stage.main()
+    figures = files.read_json("runs/shapes/0/metrics.json")
+    assert {name: row[name] for name in figures if name != "model"} == {
+        name: value for name, value in figures.items() if name != "model"
+    }
+    assert row["validation_H"] == files.read_json("runs/shapes/0/selected.json")["validation"]["H"]
+
+
+def test_on_validation_alone_no_test_figure_is_made(folder):
+    project.run("ablate", "eszsl", "shapes", "--seeds", "0", "--validation")
+    (row,) = rows.read(PATH)
+    assert "validation_H" in row
+    assert not {"T1", "H"} & set(row)
+
+
+def test_what_is_made_is_not_made_again_and_a_torn_line_does_not_count(folder, capsys):
+    words = ["ablate", "eszsl", "shapes", "--seeds", "0", "1", "--variant", "scale=none", "--variant", "wrong=-1"]
+
+    def say():
+        project.run(*words)
         return capsys.readouterr().out.splitlines()
 
-    with pytest.raises(SystemExit):
-        say("--seeds", "0")
-    assert "`dvc exp run -S 'datasets=[cub]'` makes or restores it" in capsys.readouterr().err
-    (tmp_path / "data/cub").mkdir(parents=True)
-    (tmp_path / "data/cub/features.npy").touch()
-    table = say("--seeds", "0", "1", "--variant", "scale=none", "--variant", "wrong=-1")
-    assert made == [
-        "eszsl, cub, scale=none, seed 0",
-        "eszsl, cub, wrong=-1, seed 0",
-        "eszsl, cub, scale=none, seed 1",
-        "eszsl, cub, wrong=-1, seed 1",
+    first = say()
+    assert first[-2].startswith("| scale=none |")
+    assert first[-1].endswith("| 0, 1 |")
+    assert [line.split(", seed")[0].split("] ")[1] for line in first if line.startswith("[")] == [
+        f"eszsl, shapes, {variant}" for variant in ("scale=none", "wrong=-1", "scale=none", "wrong=-1")
     ]
-    assert table[-2].startswith("| scale=none |")
-    assert table[-1].endswith("| 0, 1 |")
-    assert "± 0.0" in table[-1]
-    path = tmp_path / "results/ablations/cub-eszsl.jsonl"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines)[:-20])
-    assert say("--seeds", "0", "1", "--variant", "scale=none", "--variant", "wrong=-1")[-4:] == table[-4:]
-    assert len(made) == 5
+    assert not any(line.startswith("[") for line in say())
+    text = PATH.read_text()
+    PATH.write_text(text[:-20])
+    before = {path: path.stat().st_mtime_ns for path in Path("data/.trained").iterdir()}
+    again = say()
+    assert again[-4:] == first[-4:]
+    # the row is made again, of what was kept
+    assert {path: path.stat().st_mtime_ns for path in Path("data/.trained").iterdir()} == before
+    keys = [json.loads(line)["key"] for line in text.splitlines()]
+    assert sorted(row["key"] for row in rows.read(PATH)) == sorted(keys)
 
 
 def test_a_figure_of_zero_counts_and_a_missing_one_does_not():
-    rows = [{"variant": "a", "seed": 0, "H": 0.0}, {"variant": "a", "seed": 1, "H": 2.0}, {"variant": "b", "seed": 0}]
-    assert list(ablate.table(rows)) == [
+    found = [{"variant": "a", "seed": 0, "H": 0.0}, {"variant": "a", "seed": 1, "H": 2.0}, {"variant": "b", "seed": 0}]
+    assert list(ablate.table(found)) == [
         "| variant | H | seeds |",
         "|---|---|---|",
         "| a | 1.0 ± 1.4 | 0, 1 |",
@@ -151,9 +162,15 @@ def test_a_figure_of_zero_counts_and_a_missing_one_does_not():
     ]
 
 
-def test_unknown_variants_are_one_line(tmp_path, monkeypatch, capsys):
-    with pytest.raises(SystemExit):
-        study.main(["ablate", "hsva", "cub", "--only", "without w"])
-    message = capsys.readouterr().err
-    assert "did you mean 'without W'?" in message
-    assert "Traceback" not in message
+def test_mistakes_are_one_line(folder, capsys):
+    def said(*words):
+        with pytest.raises(SystemExit):
+            project.run(*words)
+        message = capsys.readouterr().err
+        assert "Traceback" not in message
+        return message
+
+    assert "did you mean 'without W'?" in said("ablate", "hsva", "shapes", "--only", "without w")
+    assert "`dvc exp run -S 'datasets=[cub]'` makes or restores it" in said("ablate", "hsva", "cub")
+    assert "--per-gpu: is for --on ray" in said("ablate", "eszsl", "shapes", "--per-gpu", "2")
+    assert "--workers 0: should be at least 1" in said("grid", "--on", "ray", "--workers", "0")

@@ -1,0 +1,21 @@
+"""What `pipeline.study search` draws for BSeGN. Epochs and widths, which decide how long it takes, are the user's."""
+
+from pipeline.models.base.space import OneOf, times
+
+SPACE = {
+    "lr": times(3e-5, 3e-3),
+    "gamma": times(0.1, 30.0),
+    "critic_steps": OneOf((1, 2, 5)),
+    "latent": OneOf((16, 64, None)),  # None: as wide as the semantics
+    "levels": OneOf((1, 2)),
+    "length": times(3.0, 30.0),
+    "synthetic": OneOf((100, 200, 400, 800)),
+    "cycle.weight": times(1e-3, 1.0),
+    "cycle.lr": times(1e-5, 3e-3),
+    "fem.weight": times(3e-3, 3.0),
+    "fem.lr": times(1e-5, 3e-3),
+    "fem.temperature": times(0.02, 0.2),
+    "fem.balance_weight": times(1e-2, 1.0),
+    "classifier.lr": times(1e-4, 1e-2),
+    "classifier.batch": OneOf((64, 128, 256)),
+}
