@@ -102,7 +102,7 @@ def test_an_archive_that_is_cut_off(clone, tmp_path):
     cut = tmp_path / "cut.tgz"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     (tmp_path / "any.mat").write_bytes(b"not looked at")
-    others = dict.fromkeys(("labels", "setid", "splits"), {"url": [str(tmp_path / "any.mat")]})
+    others = {role: {"url": [str(tmp_path / "any.mat")]} for role in ("labels", "setid", "splits")}
     override(clone, flo={"images": {"url": [str(cut)]}} | others)
     line = told(clone.fails("python", "-m", "stages.download", "--dataset", "flo"))
     assert "cut.tgz" in line
