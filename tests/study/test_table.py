@@ -45,7 +45,7 @@ def test_the_table_says_means_intervals_tests_and_the_best(tmp_path, monkeypatch
     # a data set of one row has no best
     assert "| SUN | ESZSL | 50.0 | 50.0 | 50.0 | 33.0 | 50.0 | 0 |  |" in out
     assert "TF-VAEGAN" in out
-    assert "published, picked on test | – | 52.8 | 64.7 | 58.1 |" in out
+    assert "published, picked on test | \u2013 | 52.8 | 64.7 | 58.1 |" in out
     # the command of all seeds as one
     made = "dvc exp run -S model=hsva -S 'datasets=[cub]' -S 'seeds=[0,1,2]' -S '++a={b: 1}'"
     assert out.count(f"- CUB, HSVA (abc): `{made}`") == 1
