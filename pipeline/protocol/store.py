@@ -28,7 +28,7 @@ TAKEN = ", taken from {}"
 ROOT = Path(__file__).parents[2]
 SHARED = ("pipeline/datasets/index.py", "pipeline/models/base", "pipeline/protocol/scoring.py")
 CODE = {
-    "selection": (*SHARED, *(f"pipeline/protocol/{name}.py" for name in ("metrics", "selection", "tasks"))),
+    "selection": (*SHARED, *(f"pipeline/protocol/{name}.py" for name in ("judging", "metrics", "selection", "tasks"))),
     "training": (*SHARED, *(f"pipeline/protocol/{name}.py" for name in ("tasks", "trained"))),
 }
 """Beside the model's package: the code that decides what a selection, and what a training, comes to."""

@@ -19,12 +19,19 @@ def load():
     return optuna
 
 
+def _mend(path):
+    """Cut off the last line of a journal that a kill left without its end: what comes after it could not be read."""
+    if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)
+
+
 class Trials:
     """A file of trials of some ranges ({dotted key: a range}); seed: of what is drawn."""
 
     def __init__(self, path, ranges, seed):
         self.optuna, self.path, self.ranges = load(), path, ranges
         path.parent.mkdir(parents=True, exist_ok=True)
+        _mend(path)
         journal = self.optuna.storages.journal
         # a lock that dies with its process where a killed one's is old
         storage = self.optuna.storages.JournalStorage(journal.JournalFileBackend(str(path)))

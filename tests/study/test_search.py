@@ -41,12 +41,14 @@ def test_the_ends_of_every_range_are_params_of_every_data_set(model, dataset):
             assert search.value(config, key) == value
 
 
-def test_it_never_reads_a_test_row(folder):
+def test_it_never_reads_a_test_row(folder, monkeypatch):
     project.run(*WORDS, "--trials", "3")
     seen = tried()
     features, rows = np.load("data/shapes/features.npy"), files.read_csv("data/shapes/index.csv")
     features[[row["split"] != "trainval" for row in rows]] = np.nan
     files.write_npy(Path("data/shapes/features.npy"), features)
+    # which looks at all of them, and refuses such
+    monkeypatch.setattr(tasks, "need_finite", lambda path, array: None)
     project.run(*WORDS, "--trials", "3", "--name", "blind")
     assert tried("results/studies/blind.csv") == seen
     assert len(seen) == 3

@@ -1,4 +1,5 @@
-"""What `pipeline.study search` draws for BSeGN. Epochs and widths, which decide how long it takes, are the user's."""
+"""What `pipeline.study search` draws for BSeGN. Epochs and widths, which decide how long it takes,
+are the user's; so are the parts of the method, which `pipeline.study ablate` compares."""
 
 from pipeline.models.base.space import OneOf, times
 
@@ -7,7 +8,6 @@ SPACE = {
     "gamma": times(0.1, 30.0),
     "critic_steps": OneOf((1, 2, 5)),
     "latent": OneOf((16, 64, None)),  # None: as wide as the semantics
-    "levels": OneOf((1, 2)),
     "length": times(3.0, 30.0),
     "synthetic": OneOf((100, 200, 400, 800)),
     "cycle.weight": times(1e-3, 1.0),
