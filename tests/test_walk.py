@@ -29,6 +29,14 @@ LAUNCHED = 'LAUNCH="torchrun --nproc-per-node 4 --no-python" dvc repro'
 SHOW = "dvc exp show --only-changed --drop '.*(_std|_cal)'"
 COMPARE = "python -m pipeline.study compare NAME-OF-AN-EXPERIMENT"
 ABLATE = "python -m pipeline.study ablate hsva shapes --seeds 0 --only 'as configured' 'without W'"
+STUDIES = [
+    "python -m pipeline.study grid --datasets shapes --models eszsl --seeds 0 1",
+    "python -m pipeline.study search hsva shapes --trials 2",
+    "python -m pipeline.study status",
+    "python -m pipeline.study table",
+    "python -m pipeline.study clean",
+]
+SHARE, ON_ANOTHER_COMPUTER = "dvc remote add --default ours /mnt/ours", "dvc repro --allow-missing"
 AGAIN = "dvc repro --force --single-item download@folder && dvc repro"
 # run in this order by the tests below, each as it stands or with what is said there
 WALKED = {
@@ -48,6 +56,11 @@ WALKED = {
     LAUNCHED,
     BIRDS,
     AGAIN,
+    *STUDIES,
+    SHARE,
+    "dvc push",
+    "dvc pull --allow-missing",
+    ON_ANOTHER_COMPUTER,
 }
 # runs all tests, this one too: that is what CI does
 BY_CI = {"make test"}
@@ -208,6 +221,43 @@ def test_a_photograph_is_named_among_new_classes_too(clone):
 def test_a_variant_is_compared_with_what_is_configured(clone):
     lines = clone.say(ABLATE + " -S epochs=2").splitlines()
     assert [line.split("|")[1].strip() for line in lines[-2:]] == ["as configured", "without W"]
+
+
+@slow
+def test_a_study_leaves_what_the_pipeline_takes(clone):
+    # as the first stages left them, whatever experiments came since
+    clone.run("git", "checkout", "-f", ".")
+    clone.edit("params.yaml", "model: hsva #", "model: eszsl #")
+    clone.run("dvc", "repro", "--no-run-cache", "features@shapes", "semantics@shapes", "splits@shapes")
+    said = [clone.say(command + " --only lr" * ("search" in command)) for command in STUDIES]
+    assert "[2/2] eszsl, shapes, seed 1: T1 " in said[0]
+    assert "grid: done, 2 of 2 ended" in said[2] or "search" in said[2]
+    assert "| Shapes | ESZSL |" in said[3]
+    stages = [f"{stage}@shapes-0" for stage in ("select", "train", "evaluate")]
+    again = ["dvc", "repro", "--no-run-cache", "--force", "--single-item", *stages]
+    assert clone.run(*again).count("taken from data/.trained/") == 2
+    lock = (clone.folder / "dvc.lock").read_bytes()
+    shutil.rmtree(clone.folder / "data/.trained")
+    assert "taken from" not in clone.run(*again)
+    assert (clone.folder / "dvc.lock").read_bytes() == lock
+
+
+@slow
+def test_what_was_made_is_shared_without_the_photographs(clone, tmp_path):
+    clone.run("git", "checkout", "-f", ".")
+    clone.run("dvc", "repro")
+    clone.say(SHARE.replace("/mnt/ours", str(tmp_path / "ours")))
+    clone.say("dvc push")
+    clone.commit("Shared")
+    other = tmp_path / "other"
+    clone.run("git", "clone", "-q", ".", str(other))
+    there = Clone.at(other)
+    there.say("dvc pull --allow-missing")
+    assert not (other / "data/shapes/raw").exists()
+    output = there.say(ON_ANOTHER_COMPUTER)
+    assert ran(output) == set()
+    assert "Data and pipelines are up to date." in output
+    assert (other / "results/report.html").exists()
 
 
 @slow

@@ -46,6 +46,13 @@ class Clone:
         self.run("git", "init", "-q", "-b", "main")
         self.commit("As cloned")
 
+    @classmethod
+    def at(cls, folder):
+        """A clone that is there already."""
+        there = cls.__new__(cls)
+        there.folder = folder
+        return there
+
     def run(self, *command):
         """Run a command that must end well in the clone: its output, both streams."""
         done = self._start(command)
