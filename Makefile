@@ -1,5 +1,5 @@
 # make           the environment of requirements.lock in .venv, then the pipeline (dvc repro)
-# make test      the same environment, then the linter and all tests
+# make test      the same environment, then the linter and all tests, two processes of them
 # make lock      requirements.lock anew from pyproject.toml (needs uv)
 PYTHON ?= python3
 ENV := .venv
@@ -15,7 +15,7 @@ test: $(ENV)/ready
 	ruff check .
 	ruff format --check .
 	lint-imports --no-cache --no-logo
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 export: $(ENV)/ready
 	python -m pipeline.predict.export
