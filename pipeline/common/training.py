@@ -117,6 +117,25 @@ class _Digested:
         self.file.write(self.state.digest())
 
 
+def restore(optimiser, state):
+    """Load the `state_dict` of an Adam of the same parameters and settings; a schedule may have moved its lr.
+
+    PyTorch checks the number of parameters alone: what else is wrong would come out as an error of its kernels, or as
+    none. Raises ValueError, KeyError, TypeError or AttributeError.
+    """
+    for kept, own in zip(state["param_groups"], optimiser.state_dict()["param_groups"], strict=True):
+        if kept | {"lr": own["lr"]} != own or not math.isfinite(kept["lr"]):
+            raise ValueError("its optimiser has other settings")
+    parameters = [(group, parameter) for group in optimiser.param_groups for parameter in group["params"]]
+    for index, moments in state["state"].items():
+        group, parameter = parameters[index]
+        names = {"step", "exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])}
+        kinds = {name: (() if name == "step" else tuple(parameter.shape), parameter.dtype) for name in names}
+        if {name: (tuple(value.shape), value.dtype) for name, value in moments.items()} != kinds:
+            raise ValueError(f"its optimiser's moments of parameter {index} are not {', '.join(sorted(names))}")
+    optimiser.load_state_dict(state)
+
+
 def epochs(model, trainer, most, label, checkpoint=None, carry=None):
     """Train up to `most` epochs; yield (epoch, loss terms) after each, from 1 on.
 
@@ -129,7 +148,10 @@ def epochs(model, trainer, most, label, checkpoint=None, carry=None):
         with checkpoint.going_on():
             model.load_state_dict(state["model"])
             trainer.load_state_dict(state["trainer"])
-            carry.clear()
+            if {name: type(value) for name, value in state["carry"].items()} != {
+                name: type(value) for name, value in carry.items()
+            }:
+                raise ValueError("it carries something else")
             carry.update(state["carry"])
             done = int(state["epoch"])
         print(f"{label}: going on after epoch {done}", flush=True)

@@ -268,8 +268,9 @@ class Tuner:
 
     def load_state_dict(self, state):
         """Go on from a `state_dict`."""
-        for part, value in state.items():
-            getattr(self, part).load_state_dict(value)
+        self.network.load_state_dict(state["network"])
+        training.restore(self.optimiser, state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
 
 
 def tune(tuner, label, checkpoint=None):

@@ -75,3 +75,43 @@ def test_divergence_names_the_epoch_the_term_and_the_value():
     walk = Walk(diverges_at=3)
     with pytest.raises(UserError, match="walk: diverged in epoch 3: loss is nan"):
         list(training.epochs(walk, Trainer(walk), 6, "walk"))
+
+
+def _stepped(amsgrad=False):
+    weight = torch.nn.Parameter(torch.ones(2, 3))
+    adam = torch.optim.Adam([weight], lr=0.1, amsgrad=amsgrad, fused=True)
+    weight.grad = torch.ones(2, 3)
+    adam.step()
+    return adam
+
+
+def test_an_optimiser_is_restored_with_the_lr_a_schedule_gave_it():
+    kept = _stepped()
+    kept.param_groups[0]["lr"] = 0.05
+    taken = _stepped()
+    training.restore(taken, kept.state_dict())
+    assert taken.param_groups[0]["lr"] == 0.05
+    assert str(taken.state_dict()) == str(kept.state_dict())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state["state"][0].pop("exp_avg"),
+        lambda state: state["state"][0].update(exp_avg_sq=torch.ones(3)),
+        lambda state: state["state"][0].update(exp_avg=None),
+        lambda state: state["state"][0].update(max_exp_avg_sq=torch.ones(2, 3)),
+        lambda state: state["state"].update({1: state["state"][0]}),
+        lambda state: state["param_groups"][0].update(betas=[0.9]),
+        lambda state: state["param_groups"][0].update(lr="x"),
+        lambda state: state["param_groups"][0].update(lr=float("nan")),
+        lambda state: state["param_groups"].clear(),
+        lambda state: state.update(state=[]),
+    ],
+)
+def test_moments_of_another_optimiser_do_not_fit(tmp_path, change):
+    state = _stepped().state_dict()
+    change(state)
+    checkpoint = training.Checkpoint(tmp_path / "walk.pt", ["key"], 1)
+    with pytest.raises(UserError, match=r"walk\.pt: does not fit this training .*remove it"), checkpoint.going_on():
+        training.restore(_stepped(), state)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from pipeline.common import training
 from pipeline.common.errors import UserError
 from pipeline.models.base import minibatches
 from pipeline.models.base.captured import Captured
@@ -320,10 +321,10 @@ class Trainer:
 
     def load_state_dict(self, state):
         """Go on where `state_dict` was taken; the model's own weights are loaded apart."""
-        self.done = state["epoch"]
+        self.done = int(state["epoch"])
         self.random.set_state(state["random"].cpu())
         for name, value in state["nets"].items():
             getattr(self, name).load_state_dict(value)
-        for name, value in state["optimisers"].items():
-            self.optimisers[name].load_state_dict(value)
+        for name, adam in self.optimisers.items():
+            training.restore(adam, state["optimisers"][name])
         self._captured.forget()

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from pipeline.common import training
 from pipeline.common.errors import UserError
 from pipeline.models.base import minibatches
 from pipeline.models.base.captured import Captured
@@ -205,7 +206,7 @@ class Trainer:
     def load_state_dict(self, state):
         """Go on from a `state_dict`; the model's own weights are loaded into the model."""
         for part, kept in zip((self.encoders, self.latent_nets, self.tasks), state["adams"], strict=True):
-            part.load_state_dict(kept)
+            training.restore(part, kept)
         self.generator.set_state(state["generator"])
-        self.done = state["done"]
+        self.done = int(state["done"])
         self.replayed.forget()
