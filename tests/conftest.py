@@ -7,4 +7,5 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    # of the slow ones the file that takes longest goes first, since one process runs a file
+    items.sort(key=lambda item: item.get_closest_marker("slow") and 2 - (item.path.name == "test_walk.py") or 0)
