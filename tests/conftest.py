@@ -7,5 +7,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items):
-    # of the slow ones the file that takes longest goes first, since one process runs a file
-    items.sort(key=lambda item: item.get_closest_marker("slow") and 2 - (item.path.name == "test_walk.py") or 0)
+    items.sort(key=_place)
+
+
+def _place(item):
+    """Of the slow ones the file that takes longest goes first, since one process runs a file."""
+    return 0 if item.get_closest_marker("slow") is None else 1 if item.path.name == "test_walk.py" else 2

@@ -5,7 +5,6 @@ keeps what the classifier was trained on for seen classes, so that it can be tra
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +12,11 @@ import torch
 
 from pipeline.common import files, params, tensorfile
 from pipeline.common.errors import UserError
-from pipeline.models.base import Problem, classifier
+from pipeline.models.base import Problem
 from pipeline.models.base import registry as models
-from pipeline.models.base.rows import encoded
 from pipeline.predict import fits
 from pipeline.predict.fits import AGAIN
-from pipeline.protocol import evaluation, setting, tasks, trained
+from pipeline.protocol import evaluation, reading, setting, tasks, trained
 from pipeline.vision import backbone, features
 
 FORMAT = 2
@@ -60,7 +58,7 @@ class Bundle:
     gzsl.*, czsl.*     weight and bias of the linear heads over all and over unseen classes
     seen, unseen       S x d_a and U x d_a semantics
     inputs, labels     M x k and M: what the heads were trained on for seen classes; absent for a model without training
-    reading.*          weight d_a x k, centre k: attributes read off the space of the inputs (see `reading`)
+    reading.*          weight d_a x k, centre k: of a `protocol.reading.Reading`
     temperature        by which scores are divided before a softmax
     """
 
@@ -136,44 +134,13 @@ def of_run(dataset, seed):
 def learned(model, problem, seed):
     """The tensors inputs, labels and reading.* of a `Bundle`."""
     made = model.classifier_set(problem, seed)
+    weight, centre, fitted = reading.of_model(model, problem, made)
+    found = {"reading.weight": weight, "reading.centre": centre, "temperature": fitted}
     if made is None:
-        # what such a model encodes are attributes already
-        size = problem.seen.shape[1]
-        # of evenly spaced images where the scores of all would be too many to hold
-        step = math.ceil(4 * len(problem.features) * len(problem.seen) / classifier.HELD)
-        inputs = encoded(model, problem.features[::step])
-        fitted = temperature(inputs @ problem.seen.T, problem.labels[::step])
-        return {"reading.weight": torch.eye(size), "reading.centre": torch.zeros(size), "temperature": fitted}
+        return found
     inputs, labels = made[0][:], made[1]
-    semantics = torch.cat([problem.seen, problem.unseen])
     of_seen = labels < len(problem.seen)
-    weight, centre = reading(inputs, semantics[labels])
-    return {
-        "inputs": inputs[of_seen].half(),
-        "labels": labels[of_seen],
-        "reading.weight": weight,
-        "reading.centre": centre,
-        "temperature": torch.ones(()),
-    }
-
-
-def temperature(scores, labels):
-    """The one of some temperatures that makes N x C scores likeliest to name N labels: scores that were not trained as
-    logits tell classes apart without being far apart."""
-    tried = torch.logspace(-4, 1, 101)
-    return min(tried, key=lambda one: torch.nn.functional.cross_entropy(scores / one, labels).item())
-
-
-def reading(inputs, semantics):
-    """Ridge regression of M x d_a semantics on M x k inputs: (d_a x k weight, k centre).
-
-    weight (x - centre) estimates by how much an image's attributes differ from the average.
-    """
-    centre = inputs.mean(0)
-    x, a = (inputs - centre).double(), (semantics - semantics.mean(0)).double()
-    gram = x.T @ x
-    gram.diagonal().add_(0.01 * gram.diagonal().mean() + 1e-12)
-    return torch.linalg.solve(gram, x.T @ a).T.float().contiguous(), centre
+    return found | {"inputs": inputs[of_seen].half(), "labels": labels[of_seen]}
 
 
 @torch.no_grad()

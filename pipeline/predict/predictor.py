@@ -7,6 +7,7 @@ import torch
 from pipeline.common.errors import UserError
 from pipeline.models.base import classifier
 from pipeline.predict import bundle
+from pipeline.protocol.reading import Reading
 
 SPEAKING = 3
 
@@ -22,12 +23,14 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Guess:
-    """A class for an image: name, kind, probability, and the attributes that speak for it with their weights."""
+    """A class for an image: name, kind, probability, and the attributes that speak for it (see `Reading`), with their
+    numbers; at: its place among the candidates."""
 
     name: str
     kind: str
     probability: float
     attributes: list[tuple[str, float]]
+    at: int
 
 
 class Predictor:
@@ -48,6 +51,8 @@ class Predictor:
         names = (about.unseen if keep_unseen else []) + new_names
         self.kept, self.device, self.tensors = kept, device, tensors
         self.model = kept.model(device, unseen)
+        average = torch.cat([tensors["seen"], tensors["unseen"]]).mean(0)
+        self.reading = Reading(tensors["reading.weight"], tensors["reading.centre"], average)
         self.head = self._head(unseen, among == "all", bool(new_names))
         if among == "all":
             kinds, names = ["seen"] * len(about.seen) + kinds, about.seen + names
@@ -85,10 +90,7 @@ class Predictor:
         inputs = self.model.encode(extracted.to(self.device))
         scores = classifier.scores(self.head, inputs, self.model.expand) - self.handicap
         probabilities, order = (scores / self.tensors["temperature"]).softmax(1).topk(min(top, scores.shape[1]))
-        read = (inputs - self.tensors["reading.centre"]) @ self.tensors["reading.weight"].T
-        semantics = self.candidates.semantics
-        # what the image has more of than the average, weighted by how much more of it the class has
-        speaks = read.clamp_min(0)[:, None, :] * (semantics - semantics.mean(0)).clamp_min(0)[order]
+        speaks = self.reading.speaking(self.reading(inputs), self.candidates.semantics[order])
         return [
             [self._guess(*of_class) for of_class in zip(*of_image, strict=True)]
             for of_image in zip(probabilities.tolist(), order.tolist(), speaks.cpu(), strict=True)
@@ -98,4 +100,4 @@ class Predictor:
         names = self.kept.about.attributes
         weights, order = speaks.topk(min(SPEAKING, len(names)))
         attributes = [(names[i], w) for i, w in zip(order.tolist(), weights.tolist(), strict=True) if w > 0]
-        return Guess(self.candidates.names[at], self.candidates.kinds[at], probability, attributes)
+        return Guess(self.candidates.names[at], self.candidates.kinds[at], probability, attributes, at)

@@ -5,8 +5,7 @@ from safetensors.torch import load
 from torch.nn.functional import normalize
 
 from pipeline.models.base.rows import encoded
-from pipeline.predict import bundle
-from pipeline.protocol import judging, metrics, tasks, trained
+from pipeline.protocol import judging, metrics, reading, tasks, trained
 
 SYMPTOMS = ("unseen_as_seen", "seen_confidence", "unseen_confidence")
 
@@ -40,7 +39,7 @@ def symptoms(task, model, head, seed):
         return {}
     problem = task.problem
     semantics = problem.seen[problem.labels]
-    weight, centre = bundle.reading(encoded(model, problem.features), semantics)
+    weight, centre = reading.fit(encoded(model, problem.features), semantics)
     embedded = normalize((made[0] - centre) @ weight.T + semantics.mean(0))
     taken = (embedded @ torch.cat([problem.seen, problem.unseen]).T).argmax(1)
     seen, of_seen = len(task.seen), task.seen_mask[task.labels]

@@ -16,6 +16,7 @@ from pipeline.common.errors import UserError
 from pipeline.common.params import Range
 from pipeline.vision import images
 
+CENTRE = "center"
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 
@@ -93,8 +94,9 @@ def create(config):
 class View:
     """How a network sees an image: `pixels` gives 3 x size x size uint8 of a PIL image, `normalise` its input.
 
-    enough: (width, height) that the network's resize asks for. bound: whether it cuts the middle out of a resized
-    image, which an elongated one must not fill the memory with.
+    enough: (width, height) that the network's resize asks for. mode: `center` cuts the middle out of the image, its
+    shorter side resized, which an elongated one must not fill the memory with; `squash` squeezes both sides; `border`
+    resizes the longer side, and fills up.
     """
 
     size: int
@@ -102,12 +104,40 @@ class View:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     enough: tuple[int, int]
-    bound: bool
+    mode: str
     steps: Callable
 
     def pixels(self, image):
         """PIL image -> 3 x size x size uint8."""
-        return self.steps(images.bounded(image) if self.bound else image)
+        return self.steps(images.bounded(image) if self.mode == CENTRE else image)
+
+    def window(self, width, height):
+        """(left, top, right, bottom) of the part of a width x height image that the network sees, in its pixels; beyond
+        the image where the view fills up."""
+        left, top, seen_width, seen_height = (
+            images.bounds(width, height) if self.mode == CENTRE else (0, 0, width, height)
+        )
+        resized = self._resized(seen_width, seen_height)
+        scales = seen_width / resized[0], seen_height / resized[1]
+        starts = [
+            round((side - self.size) / 2) if side >= self.size else -((self.size - side) // 2) for side in resized
+        ]
+        edges = [
+            (at + start * scale, at + (start + self.size) * scale)
+            for at, start, scale in zip((left, top), starts, scales, strict=True)
+        ]
+        return edges[0][0], edges[1][0], edges[0][1], edges[1][1]
+
+    def _resized(self, width, height):
+        """What its resize makes of a width x height image."""
+        target = self.enough[0]
+        if self.mode == "squash":
+            return target, target
+        if self.mode == "border":
+            ratio = max(width, height) / target
+            return round(width / ratio), round(height / ratio)
+        short = min(width, height)
+        return tuple(target if side == short else int(target * side / short) for side in (width, height))
 
     def normalise(self, pixels, dtype=torch.float32):
         """M x 3 x size x size uint8 -> the network's input, computed in float32, channels last."""
@@ -140,7 +170,7 @@ def view(model, config):
         (3, size, size), interpolation=interpolation, crop_pct=crop, crop_mode=mode, normalize=False
     )
     resized = int(size / crop)
-    return View(size, interpolation, mean, std, (resized, resized), mode == "center", steps)
+    return View(size, interpolation, mean, std, (resized, resized), mode, steps)
 
 
 def read_weights(path):

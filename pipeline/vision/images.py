@@ -260,10 +260,14 @@ def bounded(image):
 
     Resizing the shorter side of a 1 x 5000 image to 256 would make 330 million pixels to cut 224 x 224 out of.
     """
-    width, height = image.size
+    left, top, width, height = bounds(*image.size)
+    return image.crop((left, top, left + width, top + height)) if left or top else image
+
+
+def bounds(width, height):
+    """(left, top, width, height) of what `bounded` keeps of an image."""
     longest = MOST_ELONGATED * min(width, height)
-    left, top = max(width - longest, 0) // 2, max(height - longest, 0) // 2
-    return image.crop((left, top, left + min(width, longest), top + min(height, longest))) if left or top else image
+    return max(width - longest, 0) // 2, max(height - longest, 0) // 2, min(width, longest), min(height, longest)
 
 
 class Rows:

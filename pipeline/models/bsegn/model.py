@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from pipeline.models.base import classifier
+from pipeline.models.base.gradient import of_input_alone
 from pipeline.models.base.rows import Joined, Scaled
 from pipeline.models.base.scaling import MinMax
 from pipeline.models.bsegn.networks import DEVIATION, Embedder, Generator
@@ -51,7 +52,7 @@ class Model(nn.Module):
         self.centre.copy_(mean)
         self.spread.copy_(deviation.clamp_min(floor) * math.sqrt(len(mean)) / self.config.length)
 
-    @torch.no_grad()
+    @of_input_alone
     def encode(self, features):
         """N x d_x features -> the same, scaled; mFIM comes with `expand`, since it is wide."""
         return self.scale(features)
@@ -77,7 +78,7 @@ class Model(nn.Module):
             inputs = Joined(Scaled(problem.features, self.scale), inputs)
         return inputs, torch.cat([problem.labels[:real], seen + fakes])
 
-    @torch.no_grad()
+    @of_input_alone
     def expand(self, inputs):
         """mFIM(x) = [x; h1(x); h2(x); R(x)], as many hidden layers as `levels`, standardised: M x d_x -> M x K."""
         return (self._integrated(inputs) - self.centre) / self.spread

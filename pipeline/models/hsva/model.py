@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from pipeline.models.base import classifier
+from pipeline.models.base.gradient import of_input_alone
 from pipeline.models.base.scaling import MinMax
 from pipeline.models.hsva.networks import Perceptron, TaskClassifiers, draw, widen
 from pipeline.models.hsva.trainer import Trainer
@@ -56,7 +57,7 @@ class Model(nn.Module):
         self.centre.copy_(means.mean(0))
         self.spread.copy_(means.std(0, correction=0).clamp_min(1e-6))
 
-    @torch.no_grad()
+    @of_input_alone
     def encode(self, features):
         """N x d_x features as extracted -> N x k latent means, on the classifier's scale."""
         blocks = features.split(4096)
