@@ -81,6 +81,7 @@ def make(root, model, images, classes, width, semantics, seed=0):
         attributes=attributes,
         class_names=np.array(names),
         attribute_names=np.array([f"attribute {i}" for i in range(semantics)]),
+        source=np.array("drawn at random"),
     )
     means = attributes @ generator.normal(size=(semantics, width)).astype(np.float32)
     features = np.lib.format.open_memmap(data / "features.npy", "w+", np.float32, (images, width))

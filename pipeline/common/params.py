@@ -234,7 +234,7 @@ def _build_dataclass(schema, value, where):
     fields = {field.name: field for field in dataclasses.fields(schema)}
     for key in value:
         if key not in fields:
-            raise UserError(f"{where}.{key}: unknown key{hint(key, fields)}")
+            raise UserError(f"{where}.{str(key)[:100]}: unknown key{hint(key, fields)}")
     for name, field in fields.items():
         optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         if name not in value and not optional:

@@ -90,6 +90,9 @@ class Predictor:
         inputs = self.model.encode(extracted.to(self.device))
         scores = classifier.scores(self.head, inputs, self.model.expand) - self.handicap
         probabilities, order = (scores / self.tensors["temperature"]).softmax(1).topk(min(top, scores.shape[1]))
+        if not probabilities.isfinite().all():
+            folder = self.kept.weights.parent
+            raise UserError(f"{folder}: its model's scores of a photograph are no numbers; {bundle.AGAIN}")
         speaks = self.reading.speaking(self.reading(inputs), self.candidates.semantics[order])
         return [
             [self._guess(*of_class) for of_class in zip(*of_image, strict=True)]

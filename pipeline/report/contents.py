@@ -54,7 +54,7 @@ def gather(name, runs):
         *provenance.locked(name, first.seed),
         provenance.records(kept.name, name, [run.seed for run in runs]),
         undecodable(folder),
-        str(files.read_npz(folder / "semantics.npz")["source"]),
+        str(files.read_npz(folder / "semantics.npz", "source")["source"]),
         columns(folder),
         command.command(params.load().tree, kept.name, name, [run.seed for run in runs], command.committed()),
     )

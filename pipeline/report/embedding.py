@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipeline.common.errors import UserError
 from pipeline.models.base import Problem
 
 POINTS = 40
@@ -50,6 +51,16 @@ def principal(points):
 
     An axis points to where its largest component is positive, so that the map does not flip from run to run.
     """
+    try:
+        return _principal(points)
+    except torch.linalg.LinAlgError as error:
+        raise UserError(
+            f"the map of images cannot be drawn ({' '.join(str(error).split())[:120]}): features.npy and the model of"
+            " the run should hold values of a sensible size; `dvc repro` makes them anew"
+        ) from None
+
+
+def _principal(points):
     centre = points.mean(0)
     centred = points - centre
     if centred.shape[1] > 512:

@@ -23,7 +23,13 @@ def read(name):
         text = Path(name).read_text(encoding="utf-8") if is_file else _of_revision(name)
     except UnicodeDecodeError:
         raise UserError(f"{where}: is not text; it should be a seeds.csv, which `dvc repro` writes") from None
-    rows = csv.DictReader(io.StringIO(text))
+    try:
+        return _found(csv.DictReader(io.StringIO(text)), where)
+    except csv.Error as error:
+        raise UserError(f"{where}: is no table ({error}); it should be a seeds.csv, which `dvc repro` writes") from None
+
+
+def _found(rows, where):
     if missing := {"model", "dataset", "seed", *FIGURES} - set(rows.fieldnames or ()):
         raise UserError(
             f"{where}: lacks the column {first_of(missing)}; it should be a seeds.csv, which `dvc repro` writes"
@@ -77,8 +83,11 @@ def lines(a, b):
         count = f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
         yield f"{dataset}: {model_a} -> {model_b}, {count} in both ({', '.join(map(str, seeds))})"
         for figure, result in found.items():
+            if result is None:
+                continue
             before, after = (
-                sum(of_seed[figure][seed] for seed in seeds) / len(seeds) for of_seed in (figures_a, figures_b)
+                sum(of_seed[figure][seed] for seed in result.seeds) / len(result.seeds)
+                for of_seed in (figures_a, figures_b)
             )
             yield f"  {figure:5} {before:5.1f} -> {after:5.1f}  {words(result)}"
 

@@ -17,6 +17,7 @@ from collections import namedtuple
 from multiprocessing import connection
 from pathlib import Path
 
+from pipeline.common import errors
 from pipeline.common.errors import UserError
 from pipeline.vision.images import BadImage
 from tests.fuzz.mutate import mutate
@@ -129,7 +130,9 @@ class Case:
             return REFUSED, str(error)
         except MemoryError:
             return MEMORY_FULL, _place(traceback.format_exc())
-        except Exception:
+        except Exception as error:
+            if errors.message(error):
+                return REFUSED, errors.message(error)
             text = traceback.format_exc()
             kind = MEMORY_FULL if "can't allocate memory" in text else TRACEBACK
             return kind, _place(text)
