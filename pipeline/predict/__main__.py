@@ -11,8 +11,9 @@ import sys
 
 from pipeline.common import machine, params
 from pipeline.common.errors import one_line
-from pipeline.predict import bundle, classes, photographs
+from pipeline.predict import bundle, classes, explain, photographs
 from pipeline.predict.predictor import Predictor
+from pipeline.vision import evidence
 
 
 def show(path, guesses):
@@ -24,8 +25,8 @@ def show(path, guesses):
     return "\n".join(lines)
 
 
-def as_json(path, guesses, reason):
-    """One line of JSON."""
+def as_json(path, guesses, reason, boxes=None):
+    """One line of JSON; boxes: of the first guess and of its attributes, where they were drawn."""
     if reason is not None:
         return json.dumps({"photo": path, "error": reason}, ensure_ascii=False)
     shown = [
@@ -33,6 +34,8 @@ def as_json(path, guesses, reason):
         | {"attributes": {name: round(weight, 6) for name, weight in guess.attributes}}
         for guess in guesses
     ]
+    if boxes is not None:
+        shown[0] |= {"box": boxes.pop(None), "attribute_boxes": boxes}
     return json.dumps({"photo": path, "classes": shown}, ensure_ascii=False)
 
 
@@ -51,6 +54,9 @@ def arguments():
     parser.add_argument("--calibrated", action="store_true", help="take validation's constant off seen classes' scores")
     parser.add_argument("--top", type=int, default=5, help="classes shown for a photograph")
     parser.add_argument("--json", action="store_true", help="one line of JSON a photograph")
+    parser.add_argument(
+        "--explain", metavar="FOLDER", help="draw there what speaks on each photograph for its first guess, and where"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--workers", type=int, default=None, help="processes that decode; one a core")
     parsed = parser.parse_args()
@@ -73,6 +79,8 @@ def main():
     args = arguments()
     # before the model is read, for a missing photograph is told at once
     paths = [] if args.template else photographs.listed(args.photos)
+    if args.explain and not args.template:
+        explain.Folder.begin(args.explain)
     kept = chosen(args.model, args.dataset, args.seed)
     if args.template:
         print(classes.template(kept), end="")
@@ -81,15 +89,20 @@ def main():
     new = classes.read_classes(args.classes, kept.about) if args.classes else None
     predictor = Predictor(kept, device, new, args.among, args.calibrated)
     workers = machine.available_cores() if args.workers is None else args.workers
+    spatial = evidence.Spatial(photographs.network(kept, device)) if args.explain else None
+    drawn = explain.Folder(args.explain, spatial, kept.about) if args.explain else None
     failed = 0
-    for path, guesses, reason in photographs.stream(kept, predictor, paths, args.top, workers):
+    for path, guesses, reason in photographs.stream(kept, predictor, paths, args.top, workers, spatial):
         failed += reason is not None
+        boxes = drawn.add(path, guesses) if drawn and reason is None else None
         if args.json:
-            print(as_json(path, guesses, reason), flush=True)
+            print(as_json(path, guesses, reason, boxes), flush=True)
         elif reason is None:
             print(show(path, guesses), flush=True)
         if reason is not None:
             print(f"error: {path}: cannot be decoded: {reason}", file=sys.stderr, flush=True)
+    if drawn:
+        drawn.finish()
     sys.exit(1 if failed else 0)
 
 

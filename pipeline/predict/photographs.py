@@ -1,6 +1,7 @@
 """From image files to guesses, batch by batch."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.common.errors import UserError
@@ -65,20 +66,36 @@ def _head(path):
         return file.read(HEAD)
 
 
-def stream(kept, predictor, paths, top, workers):
-    """Yield (path, guesses, None) or (path, None, reason) for every photograph, in order, as batches are ready."""
-    network = backbone.load(kept.weights, kept.about.network)
-    view = backbone.view(network, kept.about.network)
-    extraction = kept.about.extraction
-    network = features.Network(network, view, extraction, predictor.device)
+def network(kept, device):
+    """The backbone of a `Bundle`, a `features.Network`."""
+    model = backbone.load(kept.weights, kept.about.network)
+    return features.Network(model, backbone.view(model, kept.about.network), kept.about.extraction, device)
+
+
+def stream(kept, predictor, paths, top, workers, spatial=None):
+    """Yield (path, guesses, None) or (path, None, reason) for every photograph, in order, as batches are ready.
+
+    spatial: an `evidence.Spatial` of the bundle's network, by which first guesses get their maps
+    """
+    extractor = spatial.network if spatial else network(kept, predictor.device)
+    view, extraction = extractor.view, kept.about.extraction
     least = view.enough if extraction.decode == "reduced" else None
     shards = images.Shards(Photographs(paths, least, extraction.most_pixels), view, BATCH)
     for shard, pixels, bad in images.decoded(shards, range(len(shards)), workers, predictor.device.type != "cpu"):
-        reasons, extracted = dict(map(tuple, bad)), network.forward(pixels).clone()
+        reasons, held = dict(map(tuple, bad)), None
+        if spatial:
+            held, extracted = spatial(pixels)
+        else:
+            extracted = extractor.forward(pixels).clone()
         if extracted.shape[1] != kept.about.width:
             raise UserError(
                 f"{kept.weights}: gives {extracted.shape[1]} features, {kept.about.width} were learned from"
             )
         guesses = predictor(extracted, top)
+        if spatial:
+            firsts = [of_image[0] for of_image in guesses]
+            maps = spatial.maps(held, predictor.values(firsts)).cpu()
+            for of_image, of_maps in zip(guesses, maps, strict=True):
+                of_image[0] = replace(of_image[0], maps=of_maps)
         for row, of_image in zip(shards.rows(shard), guesses, strict=True):
             yield paths[row], None if row in reasons else of_image, reasons.get(row)

@@ -24,13 +24,18 @@ class Candidates:
 @dataclass(frozen=True)
 class Guess:
     """A class for an image: name, kind, probability, and the attributes that speak for it (see `Reading`), with their
-    numbers; at: its place among the candidates."""
+    numbers; at: its place among the candidates; which: the numbers of those attributes.
+
+    maps: 1 + SPEAKING x h x w, of the class and of those attributes, of a photograph's first guess where maps are made
+    """
 
     name: str
     kind: str
     probability: float
     attributes: list[tuple[str, float]]
     at: int
+    which: list[int]
+    maps: torch.Tensor | None = None
 
 
 class Predictor:
@@ -100,7 +105,26 @@ class Predictor:
         ]
 
     def _guess(self, probability, at, speaks):
-        names = self.kept.about.attributes
+        names, candidates = self.kept.about.attributes, self.candidates
         weights, order = speaks.topk(min(SPEAKING, len(names)))
-        attributes = [(names[i], w) for i, w in zip(order.tolist(), weights.tolist(), strict=True) if w > 0]
-        return Guess(self.candidates.names[at], self.candidates.kinds[at], probability, attributes, at)
+        named = [(i, w) for i, w in zip(order.tolist(), weights.tolist(), strict=True) if w > 0]
+        attributes = [(names[i], w) for i, w in named]
+        return Guess(candidates.names[at], candidates.kinds[at], probability, attributes, at, [i for i, _ in named])
+
+    def values(self, guesses):
+        """What is asked of photographs whose first guesses these are: M x d_x features -> M x (1 + SPEAKING) values,
+        with gradients. The class's score beyond the mean of all candidates' scores, and the share of it that each of
+        the guess's attributes explains; zero where there are fewer of them."""
+        at = torch.tensor([guess.at for guess in guesses], device=self.device)
+        padded = [guess.which + [0] * (SPEAKING - len(guess.which)) for guess in guesses]
+        which = torch.tensor(padded, device=self.device)
+        there = torch.tensor([[i < len(guess.which) for i in range(SPEAKING)] for guess in guesses], device=self.device)
+
+        def of(extracted):
+            inputs = self.model.encode(extracted.to(self.device))
+            scores = classifier.scores(self.head, inputs, self.model.expand)
+            score = scores.gather(1, at[:, None]) - scores.mean(1, keepdim=True)
+            shares = self.reading.shares(self.reading(inputs), self.candidates.semantics[at])
+            return torch.cat([score, shares.gather(1, which) * there], 1)
+
+        return of

@@ -30,9 +30,14 @@ def page(model, sets):
         *(sections.section(shown) for shown in sets),
         what_ran(model, sets),
     ]
+    return document(f"{NAMES[model]} on {names}", body)
+
+
+def document(title, parts):
+    """Parts of HTML as one self-contained page of this style."""
     template = string.Template((HERE / "page.html").read_text(encoding="utf-8"))
     style = (HERE / "style.css").read_text(encoding="utf-8")
-    return template.substitute(title=f"{NAMES[model]} on {names}", style=style, body="\n".join(body))
+    return template.substitute(title=escape(title), style=style, body="\n".join(parts))
 
 
 def _navigation(sets):

@@ -12,7 +12,6 @@ first.
 import argparse
 import math
 import re
-import string
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -232,10 +231,7 @@ def html(found):
         f'</table></div><p class="note">{NOTE}{PICKED if "published" in "".join(body) else ""}</p>',
         f'<section class="ran"><h2>What made the rows</h2><ul>{made}</ul></section>',
     ]
-    folder = Path(page.__file__).parent
-    template = string.Template((folder / "page.html").read_text(encoding="utf-8"))
-    style = (folder / "style.css").read_text(encoding="utf-8")
-    return template.substitute(title="Models by data sets", style=style, body="\n".join(parts))
+    return page.document("Models by data sets", parts)
 
 
 def arguments(commands):

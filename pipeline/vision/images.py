@@ -39,6 +39,9 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+# of which width and height change places
+TURNED = (5, 6, 7, 8)
+
 # what Pillow thinks odd it reads all the same, or raises; its limit of pixels is `most` here
 warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\b")
 Image.MAX_IMAGE_PIXELS = None
@@ -81,6 +84,12 @@ def decode(data, box=None, least=None, most=MOST_PIXELS):
     except Exception as error:
         # Pillow's plugins raise whatever a damaged file leads them to
         raise BadImage(" ".join(f"{error}".split()) or type(error).__name__) from None
+
+
+def upright_size(data, most=MOST_PIXELS):
+    """(width, height) of what `decode` makes in full of an image that it can decode."""
+    with _opened(data, most) as image:
+        return image.size[::-1] if _orientation(image) in TURNED else image.size
 
 
 def _opened(data, most):
