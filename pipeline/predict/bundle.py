@@ -100,7 +100,7 @@ def of_run(dataset, seed):
         )
     folder, run = Path(f"data/{dataset}"), Path(f"runs/{dataset}/{seed}")
     kept = trained.read(run / "model.safetensors")
-    benchmark, semantics = tasks.load(folder), files.read_npz(folder / "semantics.npz")
+    benchmark, semantics = tasks.load(folder), files.read_npz(folder / "semantics.npz", "source")
     task = tasks.test_task(benchmark, torch.device("cpu"))
     model, *_ = kept.restore(task)
     chosen, metrics = setting.chosen(run / "selected.json"), evaluation.read(run / "metrics.json")

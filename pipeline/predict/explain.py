@@ -6,6 +6,8 @@ import sys
 from html import escape
 from pathlib import Path
 
+from PIL import Image
+
 from pipeline.common import files
 from pipeline.common.errors import UserError
 from pipeline.predict import drawing
@@ -53,7 +55,8 @@ class Folder:
         most = self.about.extraction.most_pixels
         photo = images.decode(data, least=(SIDE, SIDE), most=most)
         size = images.upright_size(data, most)
-        photo.thumbnail((SIDE, SIDE))
+        scale = SIDE / max(photo.size)
+        photo = photo.resize([max(1, round(side * scale)) for side in photo.size], Image.Resampling.LANCZOS)
         window = self._window(size, photo.size)
         placed = [drawing.place(cells, window, photo.size) for cells in guess.maps.numpy()]
         panels = [(photo, ["the photograph", ""]), (drawing.panel(photo, placed[0]), [shown(guess), "its score"])]
