@@ -3,6 +3,7 @@
 Each image varies in position, size, rotation, background, lighting and noise. Everything follows from the params.
 """
 
+import contextlib
 import io
 import itertools
 import tarfile
@@ -52,7 +53,9 @@ GROUPS = {
     "count": tuple(COUNTS),
     "border": tuple(BORDERS),
 }
-ARCHIVE, CLASSES, IMAGES = "shapes.tar", "classes.csv", "images.csv"
+ARCHIVE, MASKS, CLASSES, IMAGES = "shapes.tar", "masks.tar", "classes.csv", "images.csv"
+INSIDE, EDGE = 128, 255
+"""Shades of a mask where a shape was drawn, and where its edge was; 0 is the background."""
 PARTS = ("trainval", "test_seen", "test_unseen")
 SEMANTICS = Literal["attributes"]
 
@@ -102,17 +105,19 @@ def combinations(config):
 
 
 def make(raw, config):
-    """Draw the data set into the folder `raw`: an archive of JPEGs and two CSVs."""
+    """Draw the data set into the folder `raw`: an archive of JPEGs, one of their masks, and two CSVs."""
     classes = combinations(config)
     names = ["-".join(values[i] for values, i in zip(GROUPS.values(), row, strict=True)) for row in classes]
     generator = np.random.default_rng([config.seed, 1])
     rows = []
-    with files.replacing(raw / ARCHIVE) as file, tarfile.open(fileobj=file, mode="w") as archive:
+    with _archive(raw / ARCHIVE) as archive, _archive(raw / MASKS) as masks:
         for class_id, (name, values) in enumerate(zip(names, classes, strict=True)):
             tests = round(config.test_share * config.images_per_class) if class_id < config.seen else None
             for i in range(config.images_per_class):
                 member = f"images/{name}/{i:04d}.jpg"
-                _add(archive, member, draw(values, config.size, generator))
+                image, mask = draw(values, config.size, generator)
+                _add(archive, member, image, format="JPEG", quality=92)
+                _add(masks, mask_of(member), mask, format="PNG")
                 split = "test_unseen" if tests is None else "test_seen" if i < tests else "trainval"
                 rows.append({"image": member, "class_name": name, "split": split})
     files.write_csv(raw / IMAGES, rows)
@@ -127,27 +132,36 @@ def make(raw, config):
 
 
 def draw(values, size, generator):
-    """One RGB image of a class (indices into each attribute group), `size` x `size` pixels."""
+    """One RGB image of a class (indices into each attribute group), `size` x `size` pixels, and its mask, in which each
+    pixel says what was drawn there: `INSIDE` a shape, where its texture is, its `EDGE`, or nothing."""
     outline, colour, texture, count, border = (
         list(group)[i] for group, i in zip((OUTLINES, COLOURS, TEXTURES, COUNTS, BORDERS), values, strict=True)
     )
     scale = 2 * size  # drawn at twice the size, then reduced: smooth edges
-    image = _background(scale, generator)
+    image, drawn = _background(scale, generator), Image.new("L", (scale, scale))
     for x, y, radius in _places(COUNTS[count], scale, generator):
         points = _turned(OUTLINES[outline], generator.uniform(0, 2 * np.pi)) * radius + (x, y)
         mask = Image.new("L", image.size)
         ImageDraw.Draw(mask).polygon([tuple(p) for p in points], fill=255)
         base = np.clip(np.array(COLOURS[colour]) + generator.integers(-18, 19, 3), 0, 255)
         image.paste(_textured(texture, base, image.size, radius, generator), mask=mask)
+        drawn.paste(INSIDE, mask=mask)
         if BORDERS[border]:
             corners = [tuple(p) for p in (*points, points[0], points[1])]
-            ImageDraw.Draw(image).line(corners, fill=BORDERS[border], width=max(2, scale // 42), joint="curve")
+            for sheet, fill in ((image, BORDERS[border]), (drawn, EDGE)):
+                ImageDraw.Draw(sheet).line(corners, fill=fill, width=max(2, scale // 42), joint="curve")
     pixels = np.asarray(image.resize((size, size), Image.Resampling.BOX), dtype=np.float32)
     slope = generator.uniform(-0.35, 0.35, 2)
     across = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     light = generator.uniform(0.75, 1.2) * (1 + slope[0] * across[None, :] + slope[1] * across[:, None])
     noise = generator.normal(0, generator.uniform(2, 9), pixels.shape)
-    return Image.fromarray(np.clip(pixels * light[..., None] + noise, 0, 255).astype(np.uint8))
+    image = Image.fromarray(np.clip(pixels * light[..., None] + noise, 0, 255).astype(np.uint8))
+    return image, drawn.resize((size, size), Image.Resampling.NEAREST)
+
+
+def mask_of(member):
+    """The name in the archive of masks of an image's."""
+    return member.removesuffix(".jpg") + ".png"
 
 
 def listing(raw):
@@ -210,9 +224,15 @@ def _check_known(sheet, title, cells, known):
     sheet.faults.tell()
 
 
-def _add(archive, member, image):
+@contextlib.contextmanager
+def _archive(path):
+    with files.replacing(path) as file, tarfile.open(fileobj=file, mode="w") as archive:
+        yield archive
+
+
+def _add(archive, member, image, **how):
     data = io.BytesIO()
-    image.save(data, "JPEG", quality=92)
+    image.save(data, **how)
     entry = tarfile.TarInfo(member)
     entry.size = data.tell()
     data.seek(0)
