@@ -2,8 +2,9 @@
 
 On the test photographs of the unseen classes of `shapes`, whose masks say where each shape and its edge were drawn:
 
-    pointing    share of maps of an attribute that the photograph's class has whose maximum lies on a shape;
-                by chance: the share of the picture that shapes cover
+    pointing    share of the maps shown, of attributes that speak for the first guess and that the photograph's class
+                has, whose maximum, the middle of their strongest cell, lies on a shape; cell: that cell holds a part
+                of one. By chance: the share of the picture that shapes cover, and of the cells
     deletion    by how much the first guess's probability falls when the fifth of the picture that speaks most for it is
                 painted over in the picture's mean colour, and when a fifth of the same form elsewhere is
 """
@@ -20,7 +21,7 @@ from pipeline.common import machine, params
 from pipeline.common.errors import one_line
 from pipeline.datasets import index, shapes
 from pipeline.predict import bundle, drawing, photographs
-from pipeline.predict.predictor import Guess, Predictor
+from pipeline.predict.predictor import Predictor
 from pipeline.sources import archives
 from pipeline.vision import evidence, images
 
@@ -54,29 +55,49 @@ class Looked:
     def pixels(self, photos):
         return torch.stack([self.view.pixels(photo) for photo in photos])
 
+    def explained(self, photos):
+        """First guesses and their M x 4 x h x w maps."""
+        held, extracted = self.spatial(self.pixels(photos))
+        guesses = [found[0] for found in self.predictor(extracted, 1)]
+        return guesses, self.spatial.maps(held, extracted, self.predictor.values(guesses)).cpu().numpy()
+
     def placed(self, cells, photo):
         return drawing.place(cells, self.view.window(*photo.size), photo.size)
 
 
 def pointing(looked):
-    """{group of attributes: [whether a map's maximum lies on a shape]}."""
-    about, candidates = looked.kept.about, looked.predictor.candidates
-    hits = {group: [] for group in shapes.GROUPS}
+    """{measure: percent} of the maps that `--explain` shows: of attributes that speak for the first guess, where the
+    photograph's own class has them too."""
+    names, semantics = looked.predictor.candidates.names, looked.predictor.candidates.semantics
+    down, across = looked.spatial.grid
+    hits = {name: [] for name in ("strongest attribute", "all three", "cell of all three")}
     for start in range(0, len(looked.photos), BATCH):
         photos, of_batch = looked.photos[start : start + BATCH], slice(start, start + BATCH)
-        held, _ = looked.spatial(looked.pixels(photos))
-        at = [candidates.names.index(name) for name in looked.names[of_batch]]
-        present = [(candidates.semantics[i] > looked.predictor.reading.average).nonzero()[:, 0].tolist() for i in at]
-        for turn in range(max(map(len, present))):
-            guesses = [Guess("", "", 0.0, [], i, which[turn : turn + 1]) for i, which in zip(at, present, strict=True)]
-            maps = looked.spatial.maps(held, looked.predictor.values(guesses))[:, 1].cpu().numpy()
-            for cells, photo, mask, guess in zip(maps, photos, looked.masks[of_batch], guesses, strict=True):
-                if guess.which:
-                    strength = looked.placed(cells, photo).strength
-                    group = about.attributes[guess.which[0]].split(":")[0]
-                    # a map that is nowhere positive points nowhere
-                    hits[group].append(bool(strength.any() and mask.flat[strength.argmax()]))
-    return hits
+        guesses, maps = looked.explained(photos)
+        for guess, of_image, mask, name, photo in zip(
+            guesses, maps[:, 1:], looked.masks[of_batch], looked.names[of_batch], photos, strict=True
+        ):
+            own = semantics[names.index(name)] > looked.predictor.reading.average
+            for turn, (which, cells) in enumerate(zip(guess.which, of_image, strict=False)):
+                if not own[which]:
+                    continue
+                peak = looked.placed(cells, photo).peak
+                on_shape = bool(peak and mask[peak[1], peak[0]])
+                hits["all three"].append(on_shape)
+                if turn == 0:
+                    hits["strongest attribute"].append(on_shape)
+                touched = covered(mask, down, across)
+                hits["cell of all three"].append(bool(touched.flat[cells.argmax()]))
+    return {name: 100 * np.mean(found) for name, found in hits.items()}
+
+
+def covered(mask, down, across):
+    """Which cells of a map a shape reaches into."""
+    rows, columns = (np.arange(side) * cells // side for side, cells in zip(mask.shape, (down, across), strict=True))
+    touched = np.zeros((down, across), bool)
+    y, x = np.nonzero(mask)
+    touched[rows[y], columns[x]] = True
+    return touched
 
 
 def deletion(looked, seed):
@@ -84,11 +105,9 @@ def deletion(looked, seed):
     generator, falls = np.random.default_rng(seed), []
     for start in range(0, len(looked.photos), BATCH):
         photos = looked.photos[start : start + BATCH]
-        held, extracted = looked.spatial(looked.pixels(photos))
-        guesses = [found[0] for found in looked.predictor(extracted, 1)]
-        maps = looked.spatial.maps(held, looked.predictor.values(guesses))[:, 0].cpu().numpy()
+        guesses, maps = looked.explained(photos)
         painted = {"strongest": [], "elsewhere": []}
-        for cells, photo in zip(maps, photos, strict=True):
+        for cells, photo in zip(maps[:, 0], photos, strict=True):
             strength = looked.placed(cells, photo).strength
             order = strength.ravel().argsort()[::-1][: round(FIFTH * strength.size)]
             chosen = np.zeros(strength.size, bool)
@@ -124,22 +143,17 @@ def main():
     device, rows = machine.device(args.device), []
     for seed in args.seeds:
         looked = Looked(seed, device)
-        hits = pointing(looked)
-        covered = 100 * np.mean([(mask > 0).mean() for mask in looked.masks])
-        every = 100 * np.mean([hit for of_group in hits.values() for hit in of_group])
         down, across = looked.spatial.grid
-        groups = "  ".join(f"{group} {100 * np.mean(of_group):.1f}" for group, of_group in hits.items())
-        strongest, elsewhere = 100 * deletion(looked, seed)
-        rows.append((every, covered, strongest, elsewhere))
-        print(
-            f"{looked.kept.about.model}, seed {seed}, {len(looked.photos)} photographs, maps of {down} x {across}:"
-            f" pointing {every:.1f} % ({groups}), by chance {covered:.1f} %; the probability falls by"
-            f" {strongest:.1f} points where most speaks, {elsewhere:.1f} elsewhere",
-            flush=True,
-        )
-    mean, spread = np.mean(rows, 0), np.std(rows, 0, ddof=len(rows) > 1)
-    names = "pointing", "by chance", "fall where most speaks", "fall elsewhere"
-    print("  ".join(f"{name} {m:.1f} ± {s:.1f}" for name, m, s in zip(names, mean, spread, strict=True)))
+        row = {f"pointing, {name}": percent for name, percent in pointing(looked).items()}
+        row["by chance"] = 100 * np.mean([(mask > 0).mean() for mask in looked.masks])
+        row["by chance, cell"] = 100 * np.mean([covered(mask, down, across).mean() for mask in looked.masks])
+        row["fall where most speaks"], row["fall elsewhere"] = 100 * deletion(looked, seed)
+        rows.append(row)
+        print(f"{looked.kept.about.model}, seed {seed}, {len(looked.photos)} photographs, maps of {down} x {across}")
+    for name in rows[0]:
+        found = [row[name] for row in rows]
+        spread = np.std(found, ddof=len(found) > 1)
+        print(f"{name:30} {np.mean(found):5.1f} ± {spread:4.1f}   {'  '.join(f'{value:.1f}' for value in found)}")
 
 
 if __name__ == "__main__":

@@ -19,10 +19,12 @@ GAP, TEXT = 14, 14
 @dataclass(frozen=True)
 class Placed:
     """A map on a photograph of width x height pixels: `strength` height x width in 0..1, zero where the network sees
-    nothing or nothing speaks for the value; window: (left, top, right, bottom) of what it sees, in pixels."""
+    nothing or nothing speaks for the value; window: (left, top, right, bottom) of what it sees, in pixels; peak: the
+    (x, y) of the middle of the strongest cell, None where nothing speaks for the value."""
 
     strength: np.ndarray
     window: tuple[float, float, float, float]
+    peak: tuple[int, int] | None
 
     def region(self):
         """Which pixels are at least half as strong as the strongest and joined to it; none where nothing speaks."""
@@ -49,12 +51,18 @@ def place(cells, window, size):
     left, top, right, bottom = window
     x, y = round(left), round(top)
     seen = max(1, round(right) - x), max(1, round(bottom) - y)
-    positive = Image.fromarray(np.maximum(np.asarray(cells, np.float32), 0))
+    cells = np.maximum(np.asarray(cells, np.float32), 0)
+    positive = Image.fromarray(cells)
     canvas = Image.new("F", size)
     canvas.paste(positive.resize(seen, Image.Resampling.BICUBIC), (x, y))
     strength = np.maximum(np.asarray(canvas), 0)
     most = strength.max()
-    return Placed(strength / most if most > 0 else strength, window)
+    if not most > 0:
+        return Placed(np.zeros_like(strength), window, None)
+    row, column = np.unravel_index(cells.argmax(), cells.shape)
+    middle = x + (column + 0.5) * seen[0] / cells.shape[1], y + (row + 0.5) * seen[1] / cells.shape[0]
+    peak = tuple(min(max(int(at), 0), side - 1) for at, side in zip(middle, size, strict=True))
+    return Placed(strength / most, window, peak)
 
 
 def panel(photo, placed):

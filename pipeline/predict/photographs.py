@@ -94,7 +94,7 @@ def stream(kept, predictor, paths, top, workers, spatial=None):
         guesses = predictor(extracted, top)
         if spatial:
             firsts = [of_image[0] for of_image in guesses]
-            maps = spatial.maps(held, predictor.values(firsts)).cpu()
+            maps = spatial.maps(held, extracted, predictor.values(firsts)).cpu()
             for of_image, of_maps in zip(guesses, maps, strict=True):
                 of_image[0] = replace(of_image[0], maps=of_maps)
         for row, of_image in zip(shards.rows(shard), guesses, strict=True):

@@ -9,33 +9,37 @@ from pipeline.common.errors import UserError
 
 LEAST = 2
 """Cells a side: fewer tell no place from another."""
+FINE = 7
+"""Cells a side that are fine enough; where the last map has fewer, as of small pictures, an earlier one is taken."""
 
 
 class Spatial:
-    """A `features.Network` cut in two before its pooling: a feature map of each image, and features of the map.
+    """A `features.Network` whose feature map of each image is kept, to follow a value back to it.
 
-    The cut is the last map that the features depend on as a whole: of a convolutional network and of a transformer
-    that pools its patches, the output of its last layer; of one that reads its class token, the input of its last
-    block, for that block's other outputs lead nowhere. Raises UserError where there is no map of 2 x 2 cells or more.
+    The map is the last that the features depend on as a whole: of a convolutional network and of a transformer that
+    pools its patches, the output of its last layer; of one that reads its class token, the input of its last block, for
+    that block's other outputs lead nowhere. Where it is coarser than `FINE`, the last stage before it that is not, or
+    the finest. Raises UserError where there is no map of 2 x 2 cells or more.
     """
 
     def __init__(self, network):
         self.network, self.model, self.device = network, network.model, network.device
         self.model.requires_grad_(False)
-        self.last = self._last_block()
+        self.stage = None
         side, generator = network.view.size, torch.Generator().manual_seed(0)
         noise = torch.randint(256, (1, 3, side, side), dtype=torch.uint8, generator=generator)
         try:
-            held, features = self._forward(noise)
-            self.grid = tuple(self._cells(held).shape[1:3])
-            whole = self.features(held)
+            self.grid = self._grid(noise)
+            if min(self.grid) < FINE:
+                self._refine(noise)
+            held, features = self(noise)
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise self._refused(f"it has no feature map ({' '.join(str(error).split())[:100]})") from None
         if min(self.grid) < LEAST:
             raise self._refused("its last feature map is {} x {} cells".format(*self.grid))
-        if not torch.allclose(whole, features, rtol=1e-2, atol=1e-3):
+        if not torch.allclose(network.forward(noise), features, rtol=1e-2, atol=1e-3):
             raise self._refused("its features do not come of its last feature map alone")
-        if not self.maps(held, lambda found: found[:, :8].sum(1, keepdim=True)).any():
+        if not self.maps(held, features, lambda found: found[:, :8].sum(1, keepdim=True)).any():
             raise self._refused("its features depend on no place of its last feature map")
 
     def _refused(self, reason):
@@ -45,58 +49,76 @@ class Spatial:
             " patches have them"
         )
 
-    def _last_block(self):
-        """The block before whose input the map is taken, where the features are those of one token."""
-        pool = getattr(self.model, "global_pool", "")
-        return self.model.blocks[-1] if pool == "token" and hasattr(self.model, "blocks") else None
+    def _grid(self, noise):
+        (held,), _ = self(noise)
+        return tuple(self._cells(held).shape[1:3])
+
+    def _refine(self, noise):
+        """Take the last stage whose map is fine enough, or else the finest."""
+        finest, grid = None, self.grid
+        for stage in reversed(list(getattr(self.model, "feature_info", []))):
+            self.stage = self.model.get_submodule(stage["module"])
+            found = self._grid(noise)
+            if min(found) > min(grid):
+                finest, grid = self.stage, found
+            if min(grid) >= FINE:
+                break
+        self.stage, self.grid = finest, grid
 
     def __call__(self, pixels):
-        """M x 3 x size x size uint8 -> (activations, features M x d float32), on the device, without gradients."""
+        """M x 3 x size x size uint8 -> (activations of each batch, features M x d float32 with a gradient to them)."""
         parts = [self._forward(batch) for batch in pixels.split(self.network.batch)]
         held, features = zip(*parts, strict=True)
-        return torch.cat(held), torch.cat(features)
+        return held, torch.cat(features)
 
-    @torch.no_grad()
+    @torch.enable_grad()
     def _forward(self, pixels):
         given = self.network.view.normalise(pixels.to(self.device, non_blocking=True), self.network.dtype)
-        if self.last is None:
-            held = self.model.forward_features(given)
-            return held, self.model.forward_head(held).float()
+        if self.stage is None and not self._reads_token():
+            held = self.model.forward_features(given).detach().requires_grad_()
+            # later layers may work in place
+            return held, self.model.forward_head(held.clone()).float()
         kept = []
-        hook = self.last.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+
+        def cut(value):
+            kept.append(value.detach().requires_grad_())
+            return kept[0].clone()
+
+        if self.stage is None:
+            hook = self.model.blocks[-1].register_forward_pre_hook(lambda _, inputs: (cut(inputs[0]), *inputs[1:]))
+        else:
+            hook = self.stage.register_forward_hook(lambda _, inputs, output: cut(output))
         try:
             features = self.model(given).float()
         finally:
             hook.remove()
         return kept[0], features
 
-    def features(self, held):
-        """What the network makes of activations, with a gradient: M x d float32."""
-        if self.last is None:
-            return self.model.forward_head(held).float()
-        after = self.last(held)
-        norm = getattr(self.model, "norm", torch.nn.Identity())
-        return self.model.forward_head(norm(after)).float()
+    def _reads_token(self):
+        return getattr(self.model, "global_pool", "") == "token" and hasattr(self.model, "blocks")
 
-    def maps(self, held, values):
-        """Activations of M images -> M x T x h x w maps of the values that `values` makes, M x T, of M x d features.
+    def maps(self, held, features, values):
+        """M x T x h x w maps of the values that `values` makes, M x T, of the M x d features; as called.
 
-        Positive where the place speaks for the value. A batch is followed back once for each of the T values.
+        Positive where the place speaks for the value. Each of the T values is followed back once.
         """
         with torch.enable_grad():
-            held = held.detach().clone().requires_grad_()
-            found = values(self.features(held))
-            maps = []
-            for at in range(found.shape[1]):
-                (gradient,) = torch.autograd.grad(found[:, at].sum(), held, retain_graph=at + 1 < found.shape[1])
-                maps.append(self._cells((gradient * held.detach()).float()).sum(-1))
+            found = values(features)
+        maps = []
+        for at in range(found.shape[1]):
+            gradients = torch.autograd.grad(found[:, at].sum(), held, retain_graph=True)
+            cells = [
+                self._cells((gradient * activation.detach()).float()).sum(-1)
+                for gradient, activation in zip(gradients, held, strict=True)
+            ]
+            maps.append(torch.cat(cells))
         return torch.stack(maps, 1)
 
     def _cells(self, held):
         """Activations as M x h x w x channels."""
         if held.ndim == 4:
             channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC" or (
-                held.shape[1] != self.model.num_features == held.shape[-1]
+                self.stage is None and held.shape[1] != self.model.num_features == held.shape[-1]
             )
             return held if channels_last else held.movedim(1, -1)
         if held.ndim != 3:

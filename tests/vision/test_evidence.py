@@ -23,35 +23,36 @@ def noise(view, count=3):
     return torch.randint(256, (count, 3, view.size, view.size), dtype=torch.uint8, generator=generator)
 
 
+# at a size at which the last map is fine enough
 CONVOLUTIONAL = ["test_resnet", "test_efficientnet", "test_nfnet"]
 OTHERS = ["test_vit", "test_vit2", "test_vit3", "test_vit4", "test_convnext", "test_mambaout"]
 
 
 @pytest.mark.parametrize("arch", CONVOLUTIONAL + OTHERS)
 def test_features_are_those_without_maps_and_every_map_has_places(arch):
-    plain = network(arch)
+    plain = network(arch, size=224)
     spatial = evidence.Spatial(plain)
     pixels = noise(plain.view)
     held, found = spatial(pixels)
     assert torch.equal(found, plain.forward(pixels))
     weight = torch.randn(found.shape[1], 2, generator=torch.Generator().manual_seed(2))
-    maps = spatial.maps(held, lambda extracted: extracted @ weight)
+    maps = spatial.maps(held, found, lambda extracted: extracted @ weight)
     assert maps.shape == (3, 2, *spatial.grid)
     assert (maps.flatten(2).std(2) > 0).all()
     # an image's maps are its own, whatever stands beside it in the batch
-    alone = spatial.maps(held[1:2], lambda extracted: extracted @ weight)
+    alone = spatial.maps(*spatial(pixels[1:2]), lambda extracted: extracted @ weight)
     torch.testing.assert_close(alone[0], maps[1], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("arch", CONVOLUTIONAL)
 def test_the_map_of_a_linear_value_of_mean_pooled_features_sums_to_it(arch):
-    spatial = evidence.Spatial(network(arch))
+    spatial = evidence.Spatial(network(arch, size=224))
     held, found = spatial(noise(spatial.network.view))
     weight = torch.randn(found.shape[1], 4, generator=torch.Generator().manual_seed(2))
-    maps = spatial.maps(held, lambda extracted: extracted @ weight + 7)
+    maps = spatial.maps(held, found, lambda extracted: extracted @ weight + 7)
     torch.testing.assert_close(maps.sum((2, 3)), found @ weight, rtol=1e-4, atol=1e-5)
     # cell by cell: the value of each cell's activations, a share of the mean
-    cells = spatial._cells(held)
+    cells = torch.cat([spatial._cells(of_batch) for of_batch in held])
     if cells.shape[-1] == len(weight):
         each = torch.einsum("mhwc,ct->mthw", cells, weight) / cells.shape[1] / cells.shape[2]
         torch.testing.assert_close(maps, each, rtol=1e-4, atol=1e-5)
@@ -75,22 +76,32 @@ def test_a_map_follows_what_the_value_depends_on():
 
     plain = network("test_resnet", size=64)
     spatial = evidence.Spatial(features.Network(Halves(), plain.view, CONFIG, CPU))
-    held, _ = spatial(noise(plain.view))
-    left, right = spatial.maps(held, lambda found: torch.stack([found[:, 0], found[:, 3]], 1)).unbind(1)
+    held, found = spatial(noise(plain.view))
+    left, right = spatial.maps(held, found, lambda found: torch.stack([found[:, 0], found[:, 3]], 1)).unbind(1)
     assert left[..., :4].all()
     assert not left[..., 4:].any()
     assert right[..., 4:].all()
     assert not right[..., :4].any()
 
 
-@pytest.mark.parametrize(
-    ("arch", "size", "reason"),
-    [("test_resnet", 32, "1 x 1"), ("pit_ti_224", None, "no feature map"), ("coat_tiny", None, "no feature map")],
-)
-def test_a_backbone_without_places_is_refused_in_a_line(arch, size, reason):
+@pytest.mark.parametrize(("arch", "reason"), [("pit_ti_224", "no feature map"), ("coat_tiny", "no feature map")])
+def test_a_backbone_without_places_is_refused_in_a_line(arch, reason):
     with pytest.raises(UserError, match=reason) as caught:
-        evidence.Spatial(network(arch, **({"size": size} if size else {})))
+        evidence.Spatial(network(arch))
     assert "\n" not in str(caught.value)
+
+
+def test_of_small_pictures_an_earlier_and_finer_map_is_taken():
+    plain = network("test_resnet", size=64)
+    spatial = evidence.Spatial(plain)
+    pixels = noise(plain.view)
+    held, found = spatial(pixels)
+    assert min(spatial.grid) == 8  # the last one is 2 x 2
+    assert torch.equal(found, plain.forward(pixels))
+    weight = torch.randn(found.shape[1], 1, generator=torch.Generator().manual_seed(2))
+    maps = spatial.maps(held, found, lambda extracted: extracted @ weight)
+    assert maps.shape == (3, 1, 8, 8)
+    assert (maps.flatten(2).std(2) > 0).all()
 
 
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (97, 61), (61, 1500), (1500, 61), (224, 224), (64, 64)])
