@@ -20,8 +20,9 @@ from PIL import Image
 from pipeline.common import machine, params
 from pipeline.common.errors import one_line
 from pipeline.datasets import index, shapes
-from pipeline.predict import bundle, drawing, photographs
+from pipeline.predict import bundle, photographs
 from pipeline.predict.predictor import Predictor
+from pipeline.report import drawing
 from pipeline.sources import archives
 from pipeline.vision import evidence, images
 

@@ -10,8 +10,7 @@ from PIL import Image
 
 from pipeline.common import files
 from pipeline.common.errors import UserError
-from pipeline.predict import drawing
-from pipeline.report import page
+from pipeline.report import drawing, page
 from pipeline.vision import images
 
 SIDE = 320
@@ -95,7 +94,7 @@ class Folder:
             " that speak most for it. An attribute speaks for a class when the class has more of it than the average"
             f" class of {escape(about.dataset)}, and the photograph shows more of it than the average photograph; its"
             " number is the product of both.</p>",
-            LEGEND,
+            drawing.LEGEND,
             "</header>",
             *self.parts,
             f'<p class="note">{left_out:,} more photographs are in pictures beside this page.</p>' if left_out else "",
@@ -103,13 +102,6 @@ class Folder:
         with files.replacing(self.path / PAGE, "w") as file:
             file.write(page.document(f"Where {page.NAMES[about.model]} looks", body))
         print(f"evidence: {self.count:,} photographs in {self.path / PAGE}", file=sys.stderr, flush=True)
-
-
-LEGEND = (
-    '<p class="key evidence"><span><i class="ramp"></i>speaks for it: nothing, to the most on this map</span>'
-    '<span><i class="half"></i>half as strong or more</span><span><i class="frame"></i>the strongest region</span>'
-    '<span><i class="dots"></i>edge of what the network sees</span></p>'
-)
 
 
 def _figure(path, panels, guesses):

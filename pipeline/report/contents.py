@@ -8,7 +8,7 @@ import torch
 
 from pipeline.common import files, params
 from pipeline.protocol import tasks, trained
-from pipeline.report import aggregate, command, embedding, photographs, provenance
+from pipeline.report import aggregate, command, embedding, looks, photographs, provenance
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,13 @@ def gather(name, runs):
     benchmark = tasks.load(folder)
     task = tasks.test_task(benchmark, torch.device("cpu"), learn=False)
     kept = trained.read(first.folder / "model.safetensors")
-    model, *_ = kept.restore(task)
+    model, gzsl, _ = kept.restore(task)
     predictions = files.read_npz(first.folder / "predictions.npz", "rows", "labels", "gzsl", "czsl")
     _check(first, predictions, benchmark, task)
     order = [row["class_name"] for row in sorted(first.per_class, key=lambda row: -float(row["gzsl"]))]
     ids = {class_name: i for i, class_name in enumerate(benchmark.class_names)}
-    best, worst = photographs.extremes(first, predictions, benchmark.class_names, folder)
+    seeing = looks.of_run(name, model, gzsl, [*task.seen, *task.unseen])
+    best, worst = photographs.extremes(first, predictions, benchmark.class_names, folder, seeing)
     return Shown(
         name,
         kept.name,

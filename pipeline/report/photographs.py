@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.datasets import index
+from pipeline.report import drawing
 from pipeline.sources import archives
 from pipeline.vision import images
 
@@ -16,10 +17,12 @@ SIDE = 144
 
 @dataclass(frozen=True)
 class Example:
-    """A test image: its JPEG as a data: address, None where there is no image to show, and what it was taken for."""
+    """A test image: its JPEG as a data: address, None where there is no image to show, what it was taken for, and, if
+    there are maps, another JPEG of what on it spoke for that."""
 
     address: str | None
     taken_for: str
+    looked: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,11 @@ class Judged:
     examples: list[Example]
 
 
-def extremes(run, predictions, class_names, folder, most=4, each=4):
+def extremes(run, predictions, class_names, folder, looks=None, most=4, each=4):
     """The best and the worst unseen classes: two lists of `Judged`, at most `most` in each and no class in both.
 
-    predictions: the arrays of predictions.npz; folder: the data set's, with index.csv and raw/
+    predictions: the arrays of predictions.npz; folder: the data set's, with index.csv and raw/; looks: a `looks.Looks`
+    of the run, or None
     """
     rows = [row for row in run.per_class if row["domain"] == "unseen"]
     rows.sort(key=lambda row: (-float(row["gzsl"]), -float(row["czsl"]), row["class_name"]))
@@ -50,7 +54,15 @@ def extremes(run, predictions, class_names, folder, most=4, each=4):
         chosen = _examples(
             predictions["rows"][of_class], predictions["gzsl"][of_class], ids[row["class_name"]], each, wrong
         )
-        examples = [Example(photos.address(image), class_names[taken]) for image, taken in chosen]
+        shown = [photos.photo(row) for row, _ in chosen]
+        there = [(photo, taken) for photo, (_, taken) in zip(shown, chosen, strict=True) if photo]
+        maps = iter(looks(*map(list, zip(*there, strict=True))) if looks and there else [None] * len(there))
+        examples = [
+            Example(thumbnail(photo), class_names[taken], _looked(photo, next(maps)))
+            if photo
+            else Example(None, class_names[taken])
+            for photo, (_, taken) in zip(shown, chosen, strict=True)
+        ]
         return Judged(row["class_name"], float(row["gzsl"]), float(row["czsl"]), int(row["images"]), examples)
 
     return [judged(row, False) for row in best], [judged(row, True) for row in worst]
@@ -76,15 +88,25 @@ class _Photos:
         self.listing = index.read(folder / "index.csv")
         self.reader = archives.Images(folder / "raw")
 
-    def address(self, row):
-        """The thumbnail of a row's image; None where the image is not distributed, not downloaded or undecodable."""
+    def photo(self, row):
+        """The image of a row; None where it is not distributed, not downloaded or undecodable."""
         image, boxes = self.listing.images[row], self.listing.boxes
         if not image or not (self.reader.raw / image.split("/")[0]).is_file():
             return None
         try:
-            return thumbnail(images.decode(self.reader.read(image), None if boxes is None else boxes[row]))
+            return images.decode(self.reader.read(image), None if boxes is None else boxes[row])
         except images.BadImage:
             return None
+
+
+def _looked(photo, placed):
+    """The thumbnail of a photograph with a map over it."""
+    if placed is None:
+        return None
+    # small first, so that lines and frame are as thick on every photograph
+    small = photo.copy()
+    small.thumbnail((2 * SIDE, 2 * SIDE))
+    return thumbnail(drawing.panel(small, placed.resized(small.size)))
 
 
 def thumbnail(image):

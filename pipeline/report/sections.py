@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.common.errors import UserError
 from pipeline.common.params import NO_FILE
-from pipeline.report import figures, provenance
+from pipeline.report import drawing, figures, provenance
 
 SETS = {
     "shapes": "Shapes",
@@ -133,7 +133,9 @@ def _classes(title, classes):
     if not classes:
         return ""
     cards = "".join(_card(judged) for judged in classes)
-    return f'<figure><h3>{title}</h3><div class="cards">{cards}</div></figure>'
+    looked = any(example.looked for judged in classes for example in judged.examples)
+    key = drawing.LEGEND if looked else ""
+    return f'<figure><h3>{title}</h3>{key}<div class="cards">{cards}</div></figure>'
 
 
 def _card(judged):
@@ -153,6 +155,9 @@ def _photo(example, name):
         if example.address
         else '<span class="missing">no photograph</span>'
     )
+    if example.looked:
+        alt = f"what on it spoke for {example.taken_for}"
+        picture += f'<img src="{example.looked}" alt="{escape(alt)}" width="144" height="144">'
     return f'<div class="{"hit" if right else "miss"}">{picture}<span>{escape(words)}</span></div>'
 
 

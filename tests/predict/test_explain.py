@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.predict import drawing
+from pipeline.report import drawing
 from tests.predict.test_predict import eszsl, hsva, photographs  # noqa: F401
 
 ROOT = Path(__file__).parents[2]

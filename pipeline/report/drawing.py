@@ -16,6 +16,14 @@ INK, MUTED, PAPER = (23, 25, 28), (89, 97, 107), (255, 255, 255)
 GAP, TEXT = 14, 14
 
 
+LEGEND = (
+    '<p class="key evidence"><span><i class="ramp"></i>speaks for it: nothing, to the most on this map</span>'
+    '<span><i class="half"></i>half as strong or more</span><span><i class="frame"></i>the strongest region</span>'
+    '<span><i class="dots"></i>edge of what the network sees</span></p>'
+)
+"""Of the pictures, in HTML."""
+
+
 @dataclass(frozen=True)
 class Placed:
     """A map on a photograph of width x height pixels: `strength` height x width in 0..1, zero where the network sees
@@ -32,6 +40,15 @@ class Placed:
             return np.zeros(self.strength.shape, bool)
         parts, _ = ndimage.label(self.strength >= HALF)
         return parts == parts[np.unravel_index(self.strength.argmax(), self.strength.shape)]
+
+    def resized(self, size):
+        """Itself on the same photograph of another `size`, (width, height)."""
+        height, width = self.strength.shape
+        scales = size[0] / width, size[1] / height
+        strength = np.asarray(Image.fromarray(self.strength).resize(size, Image.Resampling.BILINEAR))
+        window = tuple(edge * scales[i % 2] for i, edge in enumerate(self.window))
+        peak = self.peak and tuple(int(at * scale) for at, scale in zip(self.peak, scales, strict=True))
+        return Placed(strength, window, peak)
 
     def box(self, size=None):
         """(left, top, right, bottom) of the strongest region, on a photograph of `size` (width, height) instead of its
