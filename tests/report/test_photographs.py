@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.common import files
+from pipeline.common import files, tensorfile
 from pipeline.protocol import tasks
-from pipeline.report import aggregate, embedding, photographs
+from pipeline.report import aggregate, contents, embedding, page, photographs
 from tests.report import made_up
 
 
@@ -68,3 +68,28 @@ def test_principal_axes_against_numpy():
 def test_spaced_keeps_both_ends():
     assert embedding.spaced(range(10), 4) == [0, 3, 6, 9]
     assert embedding.spaced([1, 2], 8) == [1, 2]
+
+
+def test_what_spoke_for_a_guess_is_shown_on_the_photograph(tmp_path, monkeypatch):
+    made_up.dataset(tmp_path / "data/shapes")
+    made_up.photographs(tmp_path)
+    benchmark = tasks.load(tmp_path / "data/shapes")
+    made_up.run(tmp_path / "runs/shapes/0", benchmark, "hsva", made_up.hsva(), oracle=False)
+    monkeypatch.chdir(tmp_path)
+    found = contents.gather("shapes", [aggregate.load("hsva", "shapes", 0)])
+    examples = [example for judged in (*found.best, *found.worst) for example in judged.examples]
+    assert examples
+    for example in examples:
+        of_photo, of_map = (
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(text.partition(",")[2]))).convert("RGB"), float)
+            for text in (example.address, example.looked)
+        )
+        # the photographs are grey stripes, and what speaks is coloured
+        assert np.ptp(of_photo, axis=2).mean() < 20 < np.ptp(of_map, axis=2).max()
+    shown = page.page("hsva", [found])
+    assert shown.count("what on it spoke for") == len(examples)
+    assert "the strongest region" in shown
+    # features that no backbone here made have no maps
+    tensorfile.write(tmp_path / "data/shapes/backbone.safetensors", {}, {"arch": "none"})
+    found = contents.gather("shapes", [aggregate.load("hsva", "shapes", 0)])
+    assert not any(example.looked for judged in (*found.best, *found.worst) for example in judged.examples)
