@@ -103,10 +103,10 @@ def _looked(photo, placed):
     """The thumbnail of a photograph with a map over it."""
     if placed is None:
         return None
-    # small first, so that lines and frame are as thick on every photograph
-    small = photo.copy()
-    small.thumbnail((2 * SIDE, 2 * SIDE))
-    return thumbnail(drawing.panel(small, placed.resized(small.size)))
+    # of one size first, so that lines and frame are as thick on every photograph
+    scale = 2 * SIDE / min(photo.size)
+    size = tuple(max(1, round(scale * side)) for side in photo.size)
+    return thumbnail(drawing.panel(photo.resize(size, Image.Resampling.BICUBIC), placed.resized(size)))
 
 
 def thumbnail(image):
