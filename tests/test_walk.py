@@ -51,6 +51,7 @@ WALKED = {
     "dvc exp run --queue -S 'model=eszsl,hsva,bsegn' -S 'seeds=[0,1,2]'",
     "dvc exp run --run-all",
     "python -m pipeline.predict photo.jpg",
+    "python -m pipeline.predict --explain evidence photo.jpg",
     "python -m pipeline.predict --template > new_classes.csv",
     "python -m pipeline.predict --classes new_classes.csv photo.jpg",
     LAUNCHED,
@@ -213,6 +214,8 @@ def test_workers_that_a_launcher_starts_extract_the_same(clone):
 def test_a_photograph_is_named_among_new_classes_too(clone):
     Image.new("RGB", (90, 60), (200, 30, 30)).save(clone.folder / "photo.jpg")
     assert "photo.jpg" in clone.say("python -m pipeline.predict photo.jpg")
+    assert "photo.jpg" in clone.say("python -m pipeline.predict --explain evidence photo.jpg")
+    assert {path.name for path in (clone.folder / "evidence").iterdir()} == {"photo.jpg.evidence.png", "evidence.html"}
     clone.say("python -m pipeline.predict --template > new_classes.csv")
     assert "photo.jpg" in clone.say("python -m pipeline.predict --classes new_classes.csv photo.jpg")
 
