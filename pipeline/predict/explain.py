@@ -1,7 +1,6 @@
 """The folder of --explain: a picture a photograph of what speaks for its first guess, and one page of them all."""
 
-import base64
-import io
+import os
 import sys
 from html import escape
 from pathlib import Path
@@ -10,7 +9,7 @@ from PIL import Image
 
 from pipeline.common import files
 from pipeline.common.errors import UserError
-from pipeline.report import drawing, page
+from pipeline.report import drawing, page, photographs
 from pipeline.vision import images
 
 SIDE = 320
@@ -64,7 +63,7 @@ class Folder:
             panels.append((drawing.panel(photo, of_attribute), [name, f"{number:.3g}"]))
             boxes[name] = of_attribute.box(size)
         with files.replacing(self.path / self._name(path)) as file:
-            drawing.sheet(str(path), panels).save(file, "PNG")
+            drawing.sheet(_text(path), panels).save(file, "PNG")
         self.count += 1
         if self.count <= MOST_ON_PAGE:
             self.parts.append(_figure(path, panels, guesses))
@@ -104,19 +103,17 @@ class Folder:
         print(f"evidence: {self.count:,} photographs in {self.path / PAGE}", file=sys.stderr, flush=True)
 
 
+def _text(path):
+    """A path as text: Linux takes names that are none."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 def _figure(path, panels, guesses):
     cells = "".join(
-        f'<div><img src="{_address(image)}" alt="{escape(": ".join(filter(None, lines)))}" width="{image.width}"'
-        f' height="{image.height}"><b>{escape(lines[0])}</b><span>{escape(lines[1])}</span></div>'
+        f'<div><img src="{photographs.address(image, 85)}" alt="{escape(": ".join(filter(None, lines)))}"'
+        f' width="{image.width}" height="{image.height}"><b>{escape(lines[0])}</b><span>{escape(lines[1])}</span></div>'
         for image, lines in panels
     )
     others = "; ".join(shown(guess) for guess in guesses[1:])
     caption = f"<figcaption>Further guesses: {escape(others)}</figcaption>" if others else ""
-    name = escape(str(path))
-    return f'<figure><h3>{name}</h3><div class="panels">{cells}</div>{caption}</figure>'
-
-
-def _address(image):
-    data = io.BytesIO()
-    image.save(data, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+    return f'<figure><h3>{escape(_text(path))}</h3><div class="panels">{cells}</div>{caption}</figure>'

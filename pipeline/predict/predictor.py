@@ -8,6 +8,7 @@ from pipeline.common.errors import UserError
 from pipeline.models.base import classifier
 from pipeline.predict import bundle
 from pipeline.protocol.reading import Reading
+from pipeline.report import looks
 
 SPEAKING = 3
 
@@ -121,10 +122,9 @@ class Predictor:
         there = torch.tensor([[i < len(guess.which) for i in range(SPEAKING)] for guess in guesses], device=self.device)
 
         def of(extracted):
-            inputs = self.model.encode(extracted.to(self.device))
-            scores = classifier.scores(self.head, inputs, self.model.expand)
-            score = scores.gather(1, at[:, None]) - scores.mean(1, keepdim=True)
-            shares = self.reading.shares(self.reading(inputs), self.candidates.semantics[at])
+            score = looks.score(self.model, self.head, extracted, at)
+            read = self.reading(self.model.encode(extracted))
+            shares = self.reading.shares(read, self.candidates.semantics[at])
             return torch.cat([score, shares.gather(1, which) * there], 1)
 
         return of

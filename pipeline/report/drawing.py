@@ -100,7 +100,9 @@ def panel(photo, placed):
     if box := placed.box():
         inner = (box[0], box[1], box[2] - 1, box[3] - 1)
         pen.rectangle(inner, outline=PAPER, width=4)
-        pen.rectangle((inner[0] + 1, inner[1] + 1, inner[2] - 1, inner[3] - 1), outline=COLOUR, width=2)
+        # a thin photograph has no room for it
+        if inner[0] + 2 <= inner[2] and inner[1] + 2 <= inner[3]:
+            pen.rectangle((inner[0] + 1, inner[1] + 1, inner[2] - 1, inner[3] - 1), outline=COLOUR, width=2)
     return drawn
 
 

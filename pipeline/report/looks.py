@@ -27,15 +27,16 @@ class Looks:
             of_batch = photos[start : start + BATCH]
             at = torch.tensor([self.place[one] for one in taken[start : start + BATCH]])
             held, found = self.spatial(torch.stack([view.pixels(photo) for photo in of_batch]))
-            maps = self.spatial.maps(held, found, lambda extracted, at=at: self._score(extracted, at))
+            maps = self.spatial.maps(held, found, lambda of, at=at: score(self.model, self.head, of, at))
             for photo, cells in zip(of_batch, maps[:, 0].numpy(), strict=True):
                 placed.append(drawing.place(cells, view.window(*photo.size), photo.size))
         return placed
 
-    def _score(self, extracted, at):
-        """M x 1: the score of one class of each image beyond the mean of all."""
-        scores = classifier.scores(self.head, self.model.encode(extracted), self.model.expand)
-        return scores.gather(1, at[:, None]) - scores.mean(1, keepdim=True)
+
+def score(model, head, extracted, at):
+    """M x d_x features and the class `at` of each, M -> M x 1: its score beyond the mean of all classes' scores."""
+    scores = classifier.scores(head, model.encode(extracted), model.expand)
+    return scores.gather(1, at[:, None]) - scores.mean(1, keepdim=True)
 
 
 def of_run(name, model, head, order):

@@ -116,6 +116,11 @@ def thumbnail(image):
     small = image.crop((left, top, left + side, top + side))
     if side > SIDE:
         small = small.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return address(small)
+
+
+def address(image, quality=80):
+    """A PIL image -> a data: address of it as a JPEG."""
     data = io.BytesIO()
-    small.save(data, "JPEG", quality=80)
+    image.save(data, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,14 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_long(eszsl, tmp
     assert not found.stdout
 
 
+def test_a_photograph_whose_name_is_no_text_is_on_the_page(eszsl, tmp_path):  # noqa: F811
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg")
+    shutil.copy(eszsl / "photographs/0.jpg", odd)
+    found = run("--model", eszsl / "export", "--explain", "seen", odd, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "\N{REPLACEMENT CHARACTER}.jpg" in (tmp_path / "seen/evidence.html").read_text()
+
+
 def test_a_map_lies_where_the_window_is():
     cells = np.zeros((2, 2))
     cells[0, 1] = 3
@@ -89,6 +98,13 @@ def test_a_map_on_which_nothing_speaks_has_no_box():
     assert placed.box() is None
     assert placed.peak is None
     assert drawing.panel(Image.new("RGB", (30, 30)), placed).size == (30, 30)
+
+
+@pytest.mark.parametrize("size", [(1, 320), (320, 1), (2, 320), (3, 3)])
+def test_a_thin_photograph_is_drawn_too(size):
+    placed = drawing.place(np.ones((7, 7)), (0, 0, *size), size)
+    assert drawing.panel(Image.new("RGB", size), placed).size == size
+    assert placed.box() == (0, 0, *size)
 
 
 @pytest.mark.parametrize("window", [(-10, 5, 40, 25), (3, 3, 27, 17), (0, 0, 30, 20)])
