@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 def run(*arguments, cwd):
     command = [sys.executable, "-m", "pipeline.predict", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, errors="replace", check=False
+    )
 
 
 def test_each_photograph_gets_a_picture_and_all_a_page_and_json_the_boxes(hsva, tmp_path):  # noqa: F811
