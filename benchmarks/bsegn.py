@@ -6,14 +6,17 @@ unfused Adam. It takes the same random numbers as the trainer and gives the same
 """
 
 import argparse
+import dataclasses
 import json
 
 import torch
 from torch.nn import functional as F
 
-from benchmarks import configs, roofline
+from benchmarks import configs, made_up, roofline
 from pipeline.models import bsegn
-from pipeline.models.base import Problem, classifier
+from pipeline.models.base import classifier
+from pipeline.models.bsegn import losses
+from pipeline.models.bsegn.trainer import TERMS
 
 
 class PlainLoop:
@@ -196,17 +199,28 @@ def parts(trainer):
     }
 
 
-def begin(precision, device, images, d_x, d_a, seen, unseen):
-    """A trainer of the full-size networks on made-up data of CUB's sizes."""
+def begin(precision, device, sizes=made_up.CUB, *changes):
+    """A trainer on a made-up problem, with the networks of params.yaml for CUB under some changes: (problem, model,
+    trainer)."""
     # the cycle branch with both of its hidden layers
-    config = configs.config("bsegn", "cub", {"levels": 2, "cycle": {"depth": 2}, "precision": precision})
-    generator = torch.Generator().manual_seed(0)
-    semantics = F.normalize(torch.rand(seen + unseen, d_a, generator=generator), dim=1).to(device)
-    labels = torch.randint(seen, (images,), generator=generator)
-    features = torch.rand(images, d_x, generator=generator)
-    problem = Problem(features.to(device), labels.to(device), semantics[:seen], semantics[seen:])
-    model = bsegn.Model(d_x, d_a, seen, unseen, config)
+    deep = {"levels": 2, "cycle": {"depth": 2}, "precision": precision}
+    config = configs.config("bsegn", "cub", deep, *changes)
+    problem = made_up.problem(sizes, device)
+    model = bsegn.Model(*sizes.model, config)
     return problem, model, model.trainer(problem, 0)
+
+
+def minimised(values, config):
+    """Of the loss terms of an iteration, in the order of TERMS, the four losses that are minimised."""
+    terms = dict(zip(TERMS, values, strict=True))
+    critic = config.gamma * (config.penalty * terms["penalty"] - terms["wasserstein"])
+    names = "reconstruction", "kl", "adversarial", "cycle_fake", "generator_v2s", "generator_s2v"
+    return {
+        "critic": critic,
+        "cycle": terms["cycle_real"],
+        "FEM": losses.fem_loss(config.fem, terms["v2s"], terms["s2v"], terms["balance"]),
+        "encoder and generator": losses.generator_loss(config, *(terms[name] for name in names)),
+    }
 
 
 def final_share(problem, model, iteration_seconds, device):
@@ -230,15 +244,15 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=5, help="how often each loop is timed")
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
-    for name, value in {"images": 7057, "features": 2048, "semantics": 312, "seen": 150, "unseen": 50}.items():
-        parser.add_argument(f"--{name}", type=int, default=value)
+    for field in dataclasses.fields(made_up.Sizes):
+        parser.add_argument(f"--{field.name}", type=int, default=field.default)
     chosen = parser.parse_args()
     device = torch.device(chosen.device)
-    sizes = chosen.images, chosen.features, chosen.semantics, chosen.seen, chosen.unseen
+    sizes = made_up.Sizes(*(getattr(chosen, field.name) for field in dataclasses.fields(made_up.Sizes)))
     ratio = {}
     for precision in chosen.precision:
-        problem, model, trainer = begin(precision, device, *sizes)
-        plain = PlainLoop(begin("float32", device, *sizes)[2])
+        problem, model, trainer = begin(precision, device, sizes)
+        plain = PlainLoop(begin("float32", device, sizes)[2])
         loops = {
             "plain": lambda plain=plain, trainer=trainer: plain.iteration(*trainer.draws(1)),
             "trainer": lambda trainer=trainer: trainer.run(*trainer.draws(1)),

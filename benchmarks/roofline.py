@@ -82,11 +82,22 @@ def machine(device="cpu", dtype=torch.float32, megabytes=512, size=2048):
     return Machine(2 * source.nbytes / copy, 2 * size**3 / product)
 
 
+def shares(cost, took, machine):
+    """What a step that took so many seconds reaches, as shares of one: of the copy's bytes/s, of the product's
+    operations/s, and of the roofline with all overlapping and with products and optimiser in turn."""
+    return {
+        "bandwidth": cost.bytes / took / machine.bandwidth,
+        "products": cost.operations / took / machine.throughput,
+        "roofline": machine.floor(cost) / took,
+        "in_turn": machine.floor_in_turn(cost) / took,
+    }
+
+
 def line(name, cost, took, machine):
-    """One printed line: what a step took, its bytes and operations, and the share of the roofline it reaches, first
-    with all overlapping, then with products and optimiser in turn."""
-    floor, in_turn = machine.floor(cost), machine.floor_in_turn(cost)
+    """One printed line: what a step took, its bytes and operations, and its `shares` of the roofline."""
+    reached = shares(cost, took, machine)
     return (
         f"{name:<28} {1e3 * took:9.2f} ms  {cost.bytes / 1e9:7.3f} GB  {cost.operations / 1e9:8.2f} G operations  "
-        f"floor {1e3 * floor:8.2f} ms  {floor / took:5.0%} of the roofline, {in_turn / took:.0%} in turn"
+        f"floor {1e3 * machine.floor(cost):8.2f} ms  {reached['roofline']:5.0%} of the roofline, "
+        f"{reached['in_turn']:.0%} in turn"
     )
