@@ -89,28 +89,33 @@ def measure(step, args, results, until):
     return True
 
 
-def train(args, results, until):
-    """Do the trainings of all models and data sets that are there, one such pair after the other; whether none failed.
-
-    What was asked for is checked before the first begins.
-    """
+def trainings_of(args):
+    """{name in the JSON: (a `Training` a seed, their `machine.Run`)} of all models and data sets that are asked for
+    and there. Raises UserError where the arguments or params.yaml are not as they should be."""
+    if args.checks is not None and args.checks < 1:
+        raise UserError(f"--checks {args.checks}: should be at least 1")
     given = params.load()
     settings = [*([schedules.SMALL] if args.small else []), *args.set]
-    there = [dataset for dataset in args.datasets if _there(dataset)]
-    pairs = [(model, dataset) for dataset in there for model in args.models]
-    asked = {pair: schedules.wanted(given, *pair, args.seeds, settings, args.checks) for pair in pairs}
+    checks = [] if args.checks is None else [f"{args.checks} checks"]
+    found = {}
+    for dataset in filter(_there, args.datasets):
+        for model in args.models:
+            todo, run = schedules.wanted(given, model, dataset, args.seeds, settings, args.checks)
+            threads = run.threads or max(1, machine.available_cores() // len(args.seeds))
+            name = ", ".join([f"train {model} {dataset}", *marks(args, *args.set, *checks)])
+            found[name] = todo, dataclasses.replace(run, device=args.device, threads=threads)
+    return found
+
+
+def train(asked, results, until):
+    """Do the trainings of `trainings_of`, those of one model and data set after the other; whether none failed."""
     well = True
-    for (model, dataset), (todo, run) in asked.items():
-        checks = [] if args.checks is None else [f"{args.checks} checks"]
-        name = ", ".join([f"train {model} {dataset}", *marks(args, *args.set, *checks)])
+    for name, (todo, run) in asked.items():
         if _over(until, name):
             continue
-        threads = run.threads or max(1, machine.available_cores() // len(args.seeds))
-        run = dataclasses.replace(run, device=args.device, threads=threads)
-        failed = schedules.part(todo, run, results, name, until)
-        if failed:
-            well = False
+        if failed := schedules.part(todo, run, results, name, until):
             _fail(results, {f"{name}, seed {seed}": why for seed, why in failed.items()}, name)
+            well = False
     return well
 
 
@@ -142,12 +147,16 @@ def main(words=None):
     if not 0 < args.minutes < math.inf:
         raise UserError(f"--minutes {args.minutes}: should be a number above 0")
     until = now() + 60 * args.minutes
-    results = Results(args.out, machine.describe(usable(args.device)))
+    chosen, todo = usable(args.device), args.steps or STEPS
+    args.device = str(chosen)
+    results = Results(args.out, machine.describe(chosen))
+    # what is wrong with it is told before the first step takes minutes
+    asked = trainings_of(args) if "train" in todo else {}
     failed = []
     with interruptible():
-        for step in args.steps or STEPS:
+        for step in todo:
             if step == "train":
-                well = train(args, results, until)
+                well = train(asked, results, until)
             else:
                 well = _over(until, step) or measure(step, args, results, until)
             failed += [] if well else [step]

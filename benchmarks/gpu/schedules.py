@@ -207,7 +207,8 @@ def joined(before, news):
             phase["seconds"] += old["seconds"]
             phase = old | phase
         phases[name] = phase
-    return before | news | {"phases": phases}
+    peaks = [known["peak_device_gib"] for known in (before, news) if "peak_device_gib" in known]
+    return before | news | {"phases": phases} | ({"peak_device_gib": max(peaks)} if peaks else {})
 
 
 def summary(known, first):

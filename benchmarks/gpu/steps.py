@@ -21,8 +21,9 @@ PAIRS = ((CAPTURED, EAGER), (CAPTURED, PROCESSOR), (EAGER, PROCESSOR), (PLAIN, E
 @dataclass(frozen=True)
 class Sizes:
     """problem: of the made-up data; changes: of the model's config, nested; compared: minibatches whose losses are
-    compared; steps: that are timed together on the device, and `on_processor` there; rounds: how often; machine: sizes
-    of what `roofline.machine` measures the device by: MiB that are copied, rows of the product's matrices"""
+    compared; steps: that are timed together on the device, and `on_processor` there; rounds: how often, there 3 times
+    at most; machine: what `roofline.machine` measures the device by: MiB that are copied, rows of the product's
+    matrices"""
 
     problem: made_up.Sizes = made_up.CUB
     changes: dict | None = None
@@ -192,7 +193,7 @@ def timed(sides, device, sizes):
     took = roofline.interleaved(here, device, sizes.rounds, warm=1)
     took = {name: seconds / sizes.steps for name, seconds in took.items()}
     there = several(sides[PROCESSOR], sizes.on_processor)
-    return took | {PROCESSOR: roofline.seconds(there, CPU, sizes.rounds, warm=1) / sizes.on_processor}
+    return took | {PROCESSOR: roofline.seconds(there, CPU, min(3, sizes.rounds), warm=1) / sizes.on_processor}
 
 
 def _tell(precision, found):

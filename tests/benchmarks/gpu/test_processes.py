@@ -1,7 +1,10 @@
 """Functions in processes of their own: what they say and return, and every way in which they can end otherwise."""
 
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 from benchmarks.gpu import processes
 from benchmarks.gpu.processes import Failed, together
@@ -50,3 +53,25 @@ def test_who_takes_too_long_is_ended(monkeypatch):
     except ProcessLookupError:
         alive = False
     assert not alive
+
+
+def waits(say):
+    print("waiting", flush=True)
+    time.sleep(3600)
+
+
+STARTS = """
+from benchmarks.gpu.processes import together
+from tests.benchmarks.gpu.test_processes import waits
+together({"waits": (waits,)}, 1e12)
+"""
+
+
+def test_a_process_dies_with_the_one_that_started_it():
+    starting = subprocess.Popen(
+        [sys.executable, "-c", STARTS], cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True
+    )
+    assert starting.stdout.readline() == "waiting\n"
+    starting.kill()
+    # the end of the pipe comes when nobody can write into it any more
+    starting.communicate(timeout=60)
