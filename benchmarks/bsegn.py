@@ -229,8 +229,8 @@ def final_share(problem, model, iteration_seconds, device):
 
     def one_epoch():
         inputs, labels = model.classifier_set(problem, 0)
-        total = model.seen + model.unseen
-        for _ in classifier.epochs(inputs, labels, total, config.classifier, 0, 1, model):
+        semantics = torch.cat([problem.seen, problem.unseen])
+        for _ in classifier.epochs(inputs, labels, semantics, config.classifier, 0, 1, model):
             pass
 
     last = roofline.seconds(one_epoch, device, repeats=1, warm=0) * config.classifier.gzsl_epochs

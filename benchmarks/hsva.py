@@ -269,10 +269,10 @@ def selection(trainer, problem, took):
 
     setting = roofline.seconds(make, device, repeats=1, warm=1)
     inputs, labels = made["set"]
-    classes, options = len(problem.seen) + len(problem.unseen), model.config.classifier
+    semantics, options = torch.cat([problem.seen, problem.unseen]), model.config.classifier
     steps = {
-        "plain": lambda: plain_classifier_epoch(inputs, labels, classes, options),
-        "here": lambda: next(classifier.epochs(inputs, labels, classes, options, 0, 1, model)),
+        "plain": lambda: plain_classifier_epoch(inputs, labels, len(semantics), options),
+        "here": lambda: next(classifier.epochs(inputs, labels, semantics, options, 0, 1, model)),
     }
     times = roofline.interleaved(steps, device, rounds=2, warm=0)
     unseen_share = len(problem.unseen) * model.config.unseen_samples / len(labels)

@@ -74,19 +74,18 @@ class Predictor:
             name = "gzsl" if with_seen else "czsl"
             return classifier.Head(tensors[f"{name}.weight"], tensors[f"{name}.bias"])
         made = bundle.synthesised(self.kept, self.model, unseen, about.seed)
+        semantics = torch.cat([tensors["seen"], unseen]) if with_seen else unseen
         if made is None:
-            weight = torch.cat([tensors["seen"], unseen]) if with_seen else unseen
-            return classifier.Head(weight, weight.new_zeros(len(weight)))
+            return classifier.Head(semantics, semantics.new_zeros(len(semantics)))
         inputs, labels = made
         epochs = about.gzsl_epoch if with_seen else about.czsl_epoch
         if with_seen:
             inputs, labels = torch.cat([tensors["inputs"].float(), inputs]), torch.cat([tensors["labels"], labels])
         else:
             labels = labels - count
-        total = len(unseen) + count * with_seen
         with torch.no_grad():
             *_, head = classifier.epochs(
-                inputs, labels, total, self.kept.config.classifier, about.seed, epochs, self.model
+                inputs, labels, semantics, self.kept.config.classifier, about.seed, epochs, self.model
             )
         return head
 

@@ -21,15 +21,15 @@ def heads(model, task, config, seed, gzsl_epochs, czsl_epochs):
 
     A model without a trained classifier gives one of each, whose weights are the classes' semantics.
     """
-    seen = len(task.seen)
+    seen, unseen = len(task.seen), task.problem.unseen
+    semantics = torch.cat([task.problem.seen, unseen])
     made = model.classifier_set(task.problem, seed)
     if made is None:
-        weight = torch.cat([task.problem.seen, task.problem.unseen])
-        zeros = weight.new_zeros(len(weight))
-        return iter([classifier.Head(weight, zeros)]), iter([classifier.Head(weight[seen:], zeros[seen:])])
+        zeros = semantics.new_zeros(len(semantics))
+        return iter([classifier.Head(semantics, zeros)]), iter([classifier.Head(unseen, zeros[seen:])])
     inputs, labels = model.classifier_set(task.problem, seed, unseen_only=True)
     options = config.classifier, seed
     return (
-        classifier.epochs(*made, seen + len(task.unseen), *options, gzsl_epochs, model),
-        classifier.epochs(inputs, labels - seen, len(task.unseen), *options, czsl_epochs, model),
+        classifier.epochs(*made, semantics, *options, gzsl_epochs, model),
+        classifier.epochs(inputs, labels - seen, unseen, *options, czsl_epochs, model),
     )

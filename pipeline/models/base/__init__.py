@@ -69,8 +69,9 @@ class Model(Protocol):
         its weights.
         """
 
-    def head(self, classes: int, width: int, generator: torch.Generator) -> torch.Tensor:
-        """classes x (width + 1) weights and, last, biases, with which the linear classifier begins; on the CPU."""
+    def head(self, semantics: torch.Tensor, width: int, generator: torch.Generator) -> torch.Tensor:
+        """classes x (width + 1) weights and, last, biases, with which the linear classifier of classes with these
+        semantics, classes x d_a, begins; on the CPU."""
 
     def expand(self, inputs: torch.Tensor) -> torch.Tensor:
         """M x k inputs -> M x K, what the linear classifier reads; applied batch by batch, K may be large."""

@@ -42,8 +42,9 @@ def begin(classes, width, draw):
     return held
 
 
-def epochs(inputs, labels, classes, config, seed, most, model):
-    """Train on M x k inputs with labels 0..classes-1; yield the `Head` after each of `most` epochs.
+def epochs(inputs, labels, semantics, config, seed, most, model):
+    """Train on M x k inputs with labels that are rows of classes x d_a semantics; yield the `Head` after each of `most`
+    epochs.
 
     The `model`'s `expand` widens the inputs, its `head` says how the weights begin. The last batch of an epoch holds
     what is left, where HSVA's program drops it or fills it up; and there are `most` epochs, where that has one more.
@@ -55,7 +56,7 @@ def epochs(inputs, labels, classes, config, seed, most, model):
     generator = torch.Generator().manual_seed(seed)
     inputs, expand = expanded(inputs, model.expand)
     width = expand(inputs[:1]).shape[1]
-    weight = model.head(classes, width, generator).to(inputs.device)
+    weight = model.head(semantics, width, generator).to(inputs.device)
     weight.grad = torch.zeros_like(weight)
     adam = torch.optim.Adam([weight], lr=config.lr, betas=(config.beta1, 0.999), fused=True)
     for _ in range(most):

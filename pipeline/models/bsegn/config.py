@@ -51,6 +51,8 @@ class Embedding:
     balance:        domain_mean | per_sample | none; with per_sample the contrastive denominators stay in one domain
     balance_weight: lambda_bal
     centre:         subtract the mean class vector from the semantics, inside FEM
+    joint:          weight of FEM's own scores in the prediction: the final classifier reads f(x) beside mFIM and begins
+                    as that many times FEM, so that it learns what FEM leaves open; at 0 it neither reads nor begins so
     shared:         FEM is the cycle branch itself, with that one's lr and optimiser
     """
 
@@ -63,8 +65,14 @@ class Embedding:
     balance: Literal["domain_mean", "per_sample", "none"]
     balance_weight: Annotated[float, NotNegative]
     centre: bool
+    joint: Annotated[float, NotNegative]
     shared: bool
     frozen_epochs: Annotated[int, AtLeastOne]
+
+    @property
+    def joins(self):
+        """Whether FEM has a part in the prediction."""
+        return self.training != "none" and self.joint > 0
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,10 @@ class Config:
     beta1:           Adam's, of all networks but the encoder
     encoder_beta1:   Adam's, of the encoder
     gamma:           weight of the GAN
-    penalty:         weight of the gradient penalty within it, the same in all iterations
+    penalty:         weight of the gradient penalty within it, or where that begins
+    penalty_adapts:  after each iteration the weight is divided by 1.1 where the mean squared penalty is below 1.001, and
+                     multiplied where it is above 1.05, as in TF-VAEGAN's program: the critic's gradient then has a
+                     length of about 2 instead of 1
     critic_steps:    steps of critic and cycle branch to one of generator and FEM
     latent:          width of the noise z; null is the width of the semantics
     seen_latents:    z of seen-class fakes: `encoded` from real images, or drawn from the `prior`
@@ -97,6 +108,7 @@ class Config:
     encoder_beta1: Annotated[float, Beta]
     gamma: Annotated[float, NotNegative]
     penalty: Annotated[float, NotNegative]
+    penalty_adapts: bool
     critic_steps: Annotated[int, AtLeastOne]
     latent: Annotated[int, AtLeastOne] | None
     seen_latents: Literal["encoded", "prior"]

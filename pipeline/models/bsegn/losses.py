@@ -56,6 +56,14 @@ def critic_gradients(critic, real, fake, a, mix, gamma, penalty):
     return (of_weight, outer.sum(0), of_u[None], torch.zeros_like(critic.out.bias)), terms
 
 
+def penalty_factor(penalty):
+    """By what the weight of the penalty changes after an iteration, from the mean E[(|grad D(x^)| - 1)^2] of it.
+
+    The rule of f-VAEGAN-D2's and TF-VAEGAN's programs: it settles where that mean lies between 1.001 and 1.05.
+    """
+    return torch.where(penalty > 1.05, 1.1, torch.where(penalty < 1.001, 1 / 1.1, 1.0))
+
+
 def _slopes(hidden):
     return torch.where(hidden > 0, 1, torch.full_like(hidden, SLOPE))
 

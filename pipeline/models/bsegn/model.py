@@ -1,9 +1,10 @@
-"""BSeGN after training: the synthesis of unseen features, and mFIM, which the final classifier reads."""
+"""BSeGN after training: the synthesis of unseen features, and mFIM and FEM, which the final classifier reads."""
 
 import math
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from pipeline.models.base import classifier
 from pipeline.models.base.gradient import of_input_alone
@@ -14,7 +15,8 @@ from pipeline.models.bsegn.trainer import Trainer
 
 
 class Model(nn.Module):
-    """What is needed after training: the scale of features, the generator, and the cycle branch that mFIM reads."""
+    """What is needed after training: the scale of features, the generator, the cycle branch that mFIM reads, and FEM
+    where it has a part in the prediction."""
 
     def __init__(self, d_x, d_a, seen, unseen, config):
         super().__init__()
@@ -24,6 +26,9 @@ class Model(nn.Module):
         self.generator = Generator(d_x, d_a, self.latent, config.widths.generator)
         hidden = (config.widths.cycle1, config.widths.cycle2)[: config.cycle.depth]
         self.cycle = Embedder(d_x, d_a, *hidden)
+        self.fem = Embedder(d_x, d_a, config.widths.fem) if config.fem.joins and not config.fem.shared else None
+        # what FEM subtracts from the semantics
+        self.register_buffer("middle", torch.zeros(d_a))
         width = d_x + sum(hidden[: config.levels]) + d_a if config.levels else d_x
         # of mFIM, fitted by `fit_mfim`
         self.register_buffer("centre", torch.zeros(width))
@@ -80,12 +85,31 @@ class Model(nn.Module):
 
     @of_input_alone
     def expand(self, inputs):
-        """mFIM(x) = [x; h1(x); h2(x); R(x)], as many hidden layers as `levels`, standardised: M x d_x -> M x K."""
-        return (self._integrated(inputs) - self.centre) / self.spread
+        """mFIM(x) = [x; h1(x); h2(x); R(x)], as many hidden layers as `levels`, standardised, and f(x) where FEM has a
+        part in the prediction: M x d_x -> M x K."""
+        integrated = (self._integrated(inputs) - self.centre) / self.spread
+        if not self.config.fem.joins:
+            return integrated
+        return torch.cat([integrated, self.embedding(inputs)], 1)
 
-    def head(self, classes, width, generator):
-        """How the linear classifier begins: as the networks do, and as TF-VAEGAN's."""
-        return classifier.begin(classes, width, lambda weight: weight.normal_(0, DEVIATION, generator=generator))
+    @property
+    def embedding(self):
+        """FEM, which may be the cycle branch."""
+        return self.cycle if self.config.fem.shared else self.fem
+
+    def targets(self, semantics):
+        """C x d_a semantics -> what FEM compares f(x) with, rows of length one."""
+        return F.normalize(semantics - self.middle, dim=1)
+
+    def head(self, semantics, width, generator):
+        """How the linear classifier begins: as the networks do, and as TF-VAEGAN's; on f(x), as FEM's scores."""
+        held = classifier.begin(
+            len(semantics), width, lambda weight: weight.normal_(0, DEVIATION, generator=generator)
+        )
+        if self.config.fem.joins:
+            targets = self.targets(semantics).cpu()
+            held[:, -1 - targets.shape[1] : -1] = targets * (self.config.fem.joint / self.config.fem.temperature)
+        return held
 
     def _integrated(self, inputs):
         if not self.config.levels:

@@ -47,7 +47,8 @@ TERMS = (
 class Trainer:
     """One training run; of the features, which need not lie on the device, each iteration takes its rows.
 
-    Encoder, critic and FEM live here, since nothing needs them afterwards.
+    Encoder and critic live here, since nothing needs them afterwards; so does FEM, unless it has a part in the
+    prediction.
     """
 
     def __init__(self, model, problem, seed):
@@ -60,7 +61,7 @@ class Trainer:
 
         self.encoder = Encoder(d_x, d_a, model.latent, config.widths.encoder)
         self.critic = Critic(d_x, d_a, config.widths.critic)
-        self.fem = model.cycle if config.fem.shared else Embedder(d_x, d_a, config.widths.fem)
+        self.fem = model.embedding or Embedder(d_x, d_a, config.widths.fem)
         start = torch.Generator().manual_seed(seed)
         own_fem = () if config.fem.shared else (self.fem,)
         for net in (model.generator, model.cycle, self.encoder, self.critic, *own_fem):
@@ -72,8 +73,9 @@ class Trainer:
         self.features = Scaled(problem.features, model.scale)
         self.labels = problem.labels
         self.semantics = torch.cat([problem.seen, problem.unseen])
-        targets = self.semantics - self.semantics.mean(0) if config.fem.centre else self.semantics
-        self.targets = F.normalize(targets, dim=1)
+        if config.fem.centre:
+            model.middle.copy_(self.semantics.mean(0))
+        self.targets = model.targets(self.semantics)
         self.random = torch.Generator(self.device).manual_seed(seed)
 
         self.optimisers = {
@@ -87,6 +89,7 @@ class Trainer:
         self.uses_cycle = config.cycle.weight > 0 or config.levels > 0 or config.fem.shared
         self.uses_fem = config.fem.training != "none"
         self._captured = Captured(lambda x, *draws: self._iteration(x, Draws(*draws)), self.device)
+        self.penalty = torch.tensor(config.penalty, device=self.device)
         self._length, self._warned = math.inf, False
 
     def _adam(self, net, lr, beta1):
@@ -143,6 +146,8 @@ class Trainer:
         fem = self.fem_step(x[-1], y[-1], draws)
         generator = self.generator_step(x[-1], y[-1], draws)
         distance, penalty, length = torch.stack(critic).mean(0)
+        if self.config.penalty_adapts:
+            self.penalty.mul_(losses.penalty_factor(penalty))
         bce, kl, adversarial, cycle_fake, v2s, s2v = generator
         terms = [distance, penalty, length, bce, kl, adversarial, torch.stack(cycle).mean(), cycle_fake]
         return torch.stack([*terms, *fem[:3], v2s, s2v, *fem[3:]])
@@ -173,7 +178,7 @@ class Trainer:
     def critic_step(self, x, fake, a, mix):
         """The critic learns to tell real from fake seen images (WGAN-GP)."""
         with self._precision():
-            weights = self.config.gamma, self.config.penalty
+            weights = self.config.gamma, self.penalty
             gradients, terms = losses.critic_gradients(self.critic, x, fake, a, mix, *weights)
         self._step("critic", gradients)
         return torch.stack(terms)
@@ -310,11 +315,12 @@ class Trainer:
     def state_dict(self):
         """What going on needs beside the model's weights."""
         nets = {"encoder": self.encoder, "critic": self.critic}
-        if not self.config.fem.shared:
+        if self.model.embedding is None:
             nets["fem"] = self.fem
         return {
             "epoch": self.done,
             "random": self.random.get_state(),
+            "penalty": self.penalty.clone(),
             "nets": {name: net.state_dict() for name, net in nets.items()},
             "optimisers": {name: adam.state_dict() for name, adam in self.optimisers.items()},
         }
@@ -323,6 +329,7 @@ class Trainer:
         """Go on where `state_dict` was taken; the model's own weights are loaded apart."""
         self.done = int(state["epoch"])
         self.random.set_state(state["random"].cpu())
+        self.penalty.copy_(state["penalty"])
         for name, value in state["nets"].items():
             getattr(self, name).load_state_dict(value)
         for name, adam in self.optimisers.items():

@@ -89,10 +89,10 @@ class Model(nn.Module):
         """Latents are what the classifier reads."""
         return inputs
 
-    def head(self, classes, width, generator):
+    def head(self, semantics, width, generator):
         """How the linear classifier begins: Xavier-uniform with the networks' gain, as in the released program."""
         gain = self.config.networks.gain
-        return classifier.begin(classes, width, lambda weight: nn.init.xavier_uniform_(weight, gain, generator))
+        return classifier.begin(len(semantics), width, lambda weight: nn.init.xavier_uniform_(weight, gain, generator))
 
     def _rescale(self, latents):
         return (latents - self.centre) / self.spread

@@ -40,10 +40,57 @@ def test_mfim_is_all_that_its_first_level_changes():
 
 def test_the_classifier_begins_as_the_networks_do():
     model, _ = begin(problem(), configs.bsegn())
-    held = model.head(200, 300, torch.Generator().manual_seed(0))
+    held = model.head(torch.rand(200, 5), 300, torch.Generator().manual_seed(0))
     assert held.shape == (200, 301)
     assert held[:, :-1].std().item() == pytest.approx(0.02, rel=0.02)
     assert not held[:, -1].any()
+
+
+@pytest.mark.parametrize(
+    "fem", [{}, {"centre": True}, {"shared": True}, {"training": "frozen"}], ids=["plain", "centred", "shared", "frozen"]
+)
+@pytest.mark.parametrize("among", ["all", "unseen"])
+def test_the_joint_prediction_begins_as_fem(fem, among):
+    """Before any step of the classifier, and with weights of mFIM that are zero, it scores as FEM's own formula."""
+    given = problem()
+    model, trainer = begin(given, configs.bsegn(fem={"joint": 0.5} | fem))
+    trainer.epoch()
+    every = torch.cat([given.seen, given.unseen])
+    semantics = every if among == "all" else given.unseen
+    inputs = model.encode(given.features)
+    wide = model.expand(inputs)
+    held = model.head(semantics, wide.shape[1], torch.Generator().manual_seed(0))
+    held[:, : wide.shape[1] - semantics.shape[1]] = 0
+    net = model.cycle if "shared" in fem else trainer.fem
+    middle = every.mean(0) if "centre" in fem else 0
+    with torch.no_grad():
+        cosine = F.cosine_similarity(net(inputs)[:, None], (semantics - middle)[None], dim=2)
+    expected = 0.5 * cosine / trainer.config.fem.temperature
+    torch.testing.assert_close(wide @ held[:, :-1].T + held[:, -1], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_without_a_joint_prediction_nothing_of_fem_is_kept():
+    def width(**changes):
+        model, _ = begin(problem(), configs.bsegn(**changes))
+        kept = {name.partition(".")[0] for name in model.state_dict()}
+        return "fem" in kept, model.expand(torch.zeros(1, 10)).shape[1]
+
+    without, wide = width()
+    assert not without
+    assert width(fem={"joint": 1.0}) == (True, wide + 5)
+    assert width(fem={"joint": 1.0, "training": "none"}) == (False, wide)
+    assert width(fem={"joint": 1.0, "shared": True}) == (False, wide + 5)
+
+
+def test_what_fem_has_learned_reaches_the_saved_model():
+    given = problem()
+    model, trainer = begin(given, configs.bsegn(fem={"joint": 1.0}))
+    trainer.epoch()
+    other, _ = begin(given, configs.bsegn(fem={"joint": 1.0}), seed=3)
+    other.load_state_dict(model.state_dict())
+    inputs = model.encode(given.features)
+    assert torch.equal(model.expand(inputs), other.expand(inputs))
+    assert torch.equal(model.expand(inputs)[:, -5:], trainer.fem(inputs))
 
 
 @pytest.mark.parametrize("levels", [0, 2])

@@ -95,6 +95,7 @@ def generator_after(**changes):
         {"cycle": {"depth": 1}, "levels": 1},
         {"cycle": {"fakes": True}},
         {"cycle": {"unseen": False}},
+        {"penalty_adapts": True},
     ],
     ids=str,
 )
@@ -205,7 +206,11 @@ def test_unseen_classes_are_drawn_uniformly():
     assert (counts / counts.sum() - 0.25).abs().max() < 0.02
 
 
-@pytest.mark.parametrize("changes", [{}, {"fem": {"shared": True}}, {"fem": {"training": "frozen"}}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"fem": {"shared": True}}, {"fem": {"training": "frozen"}}, {"fem": {"joint": 1.0}}, {"penalty_adapts": True}],
+    ids=str,
+)
 def test_going_on_from_a_checkpoint_is_bit_for_bit(changes, tmp_path):
     given = problem()
     model, trainer = begin(given, configs.bsegn(**changes))
@@ -251,9 +256,26 @@ def test_odd_sizes(sizes, changes):
     assert all(math.isfinite(value) for value in trainer.epoch().values())
     inputs, labels = model.classifier_set(given, 0)
     heads = list(
-        classifier.epochs(inputs, labels, len(given.seen) + len(given.unseen), trainer.config.classifier, 0, 1, model)
+        classifier.epochs(
+            inputs, labels, torch.cat([given.seen, given.unseen]), trainer.config.classifier, 0, 1, model
+        )
     )
     assert torch.isfinite(classifier.scores(heads[-1], inputs, model.expand)).all()
+
+
+def test_the_weight_of_the_penalty_follows_the_mean_squared_penalty():
+    _, trainer = begin(problem(), configs.bsegn(penalty_adapts=True))
+    weight = trainer.config.penalty
+    below = above = 0
+    for _ in range(60):
+        if trainer.penalty < 1.0:
+            # a critic that is steeper than it would become in so few iterations
+            trainer.critic.hidden.weight.data.mul_(1.5)
+        squared = trainer.iteration(next(trainer.draws(1)))[TERMS.index("penalty")].item()
+        below, above = below + (squared < 1.001), above + (squared > 1.05)
+        weight *= 1.1 if squared > 1.05 else 1 / 1.1 if squared < 1.001 else 1
+        assert trainer.penalty.item() == pytest.approx(weight, rel=1e-5)
+    assert below and above
 
 
 def test_a_critic_that_explodes_stops_the_training():
@@ -285,7 +307,7 @@ def test_no_unseen_image_or_test_label_can_reach_training():
     model, trainer = begin(given, configs.bsegn())
     assert [field.name for field in dataclasses.fields(Problem)] == ["features", "labels", "seen", "unseen"]
     held = {name: value for name, value in vars(trainer).items() if isinstance(value, (torch.Tensor, Scaled))}
-    assert set(held) == {"features", "labels", "semantics", "targets"}
+    assert set(held) == {"features", "labels", "semantics", "targets", "penalty"}
     assert torch.equal(trainer.features[:], model.scale(given.features))
     assert torch.equal(trainer.labels, given.labels)
     assert trainer.labels.max() < len(given.seen)

@@ -39,7 +39,7 @@ def test_classifier_set_and_encode_share_a_scale():
 
 def test_the_classifier_begins_as_the_released_programs():
     model, _ = build(networks={"gain": 0.5})
-    held = model.head(150, 64, torch.Generator().manual_seed(0))
+    held = model.head(torch.zeros(150, 5), 64, torch.Generator().manual_seed(0))
     bound = 0.5 * (6 / (150 + 64)) ** 0.5
     assert held.shape == (150, 65)
     assert 0.99 * bound < held[:, :-1].abs().max() <= bound
@@ -79,7 +79,7 @@ def test_it_learns_to_tell_classes_apart_seen_and_unseen():
     for _ in range(40):
         trainer.epoch()
     inputs, labels = model.classifier_set(made, 0)
-    *_, head = classifier.epochs(inputs, labels, 28, model.config.classifier, 0, 10, model)
+    *_, head = classifier.epochs(inputs, labels, torch.zeros(28, 5), model.config.classifier, 0, 10, model)
     seen = (classifier.scores(head, model.encode(made.features)).argmax(1) == made.labels).float().mean()
     scores = classifier.scores(head, model.encode(judged[0]))[:, 24:]
     unseen = (scores.argmax(1) + 24 == judged[1]).float().mean()
