@@ -11,12 +11,15 @@ cycle-consistency branch. How each is built is inferred from the methods it grow
 TF-VAEGAN, ECCV 2020), and an inferred choice is a field of `Config`, `Cycle`, `Embedding` or `Widths`:
 
 - the layers' widths, the noise's width, how the VAE, GAN, cycle and FEM terms are weighted, all learning rates and
-  betas, how many critic steps an iteration has (`critic_steps`), the weight of the gradient penalty;
+  betas, how many critic steps an iteration has (`critic_steps`), the weight of the gradient penalty and whether it
+  adapts;
 - whether the critic sees seen-class fakes decoded from encoded images or from the prior (`seen_latents`);
 - the cycle branch's depth, whether it learns from fakes too, which fakes the generator's cycle term is on (`cycle`);
 - FEM as cosine scores at a temperature, its contrastive directions (`v2s`, `s2v`), both forms of its balance loss,
   online or trained once on real images and frozen, its own network or the cycle branch (`shared`), with or without
   the mean class vector subtracted (`centre`);
+- what FEM's prediction is for: it teaches the generator, and the final classifier begins as FEM and learns what that
+  leaves open (`joint`), which is how "embedding" and "generative" learning are read as one method;
 - mFIM as a concatenation of the image's features with hidden layers of the cycle branch and its output (`levels`);
 - the number of synthesised features per unseen class, the standardisation of what the final classifier reads
   (`length`), and all of that classifier.
@@ -26,9 +29,9 @@ the form of the cycle loss, and that unseen classes are drawn uniformly.
 
 The settings of CUB, FLO, SUN and AWA begin from those of TF-VAEGAN's program; for APY it has none. Where that program
 does otherwise than this package: an epoch of it is two passes over the images, the second with its feedback, here it is
-one; the weight of its gradient penalty is divided by 1.1 in each iteration whose mean squared penalty is below 1.001
-(and multiplied above 1.05), here it stays; its cycle branch learns from fakes too on CUB, FLO and SUN, and its cycle
-term is on seen fakes alone (`cycle.fakes`, `cycle.unseen`); its classifier's minibatch is as large as N_syn.
+one; the weight of its gradient penalty adapts, here only with `penalty_adapts`; its cycle branch learns from fakes too
+on CUB, FLO and SUN, and its cycle term is on seen fakes alone (`cycle.fakes`, `cycle.unseen`); its classifier's
+minibatch is as large as N_syn.
 
 The semantics of unseen classes, not their images, take part in training.
 

@@ -86,9 +86,8 @@ class Config:
     encoder_beta1:   Adam's, of the encoder
     gamma:           weight of the GAN
     penalty:         weight of the gradient penalty within it, or where that begins
-    penalty_adapts:  after each iteration the weight is divided by 1.1 where the mean squared penalty is below 1.001, and
-                     multiplied where it is above 1.05, as in TF-VAEGAN's program: the critic's gradient then has a
-                     length of about 2 instead of 1
+    penalty_adapts:  the weight follows `losses.penalty_factor`, as in TF-VAEGAN's program: the critic's gradient then
+                     has a length of about 2 instead of 1
     critic_steps:    steps of critic and cycle branch to one of generator and FEM
     latent:          width of the noise z; null is the width of the semantics
     seen_latents:    z of seen-class fakes: `encoded` from real images, or drawn from the `prior`

@@ -103,9 +103,7 @@ class Model(nn.Module):
 
     def head(self, semantics, width, generator):
         """How the linear classifier begins: as the networks do, and as TF-VAEGAN's; on f(x), as FEM's scores."""
-        held = classifier.begin(
-            len(semantics), width, lambda weight: weight.normal_(0, DEVIATION, generator=generator)
-        )
+        held = classifier.begin(len(semantics), width, lambda weight: weight.normal_(0, DEVIATION, generator=generator))
         if self.config.fem.joins:
             targets = self.targets(semantics).cpu()
             held[:, -1 - targets.shape[1] : -1] = targets * (self.config.fem.joint / self.config.fem.temperature)

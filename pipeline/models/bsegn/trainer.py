@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
 
 from pipeline.common import training
 from pipeline.common.errors import UserError

@@ -256,9 +256,7 @@ def test_odd_sizes(sizes, changes):
     assert all(math.isfinite(value) for value in trainer.epoch().values())
     inputs, labels = model.classifier_set(given, 0)
     heads = list(
-        classifier.epochs(
-            inputs, labels, torch.cat([given.seen, given.unseen]), trainer.config.classifier, 0, 1, model
-        )
+        classifier.epochs(inputs, labels, torch.cat([given.seen, given.unseen]), trainer.config.classifier, 0, 1, model)
     )
     assert torch.isfinite(classifier.scores(heads[-1], inputs, model.expand)).all()
 
@@ -275,7 +273,8 @@ def test_the_weight_of_the_penalty_follows_the_mean_squared_penalty():
         below, above = below + (squared < 1.001), above + (squared > 1.05)
         weight *= 1.1 if squared > 1.05 else 1 / 1.1 if squared < 1.001 else 1
         assert trainer.penalty.item() == pytest.approx(weight, rel=1e-5)
-    assert below and above
+    assert below
+    assert above
 
 
 def test_a_critic_that_explodes_stops_the_training():
