@@ -19,10 +19,21 @@ def load():
     return optuna
 
 
-def _mend(path):
-    """Cut off the last line of a journal that a kill left without its end: what comes after it could not be read."""
-    if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
-        os.truncate(path, data.rfind(b"\n") + 1)
+GRACE = 30
+"""Seconds after which the lock of a killed process is broken."""
+
+
+def _mend(path, lock):
+    """Cut off the last line of a journal that a kill left without its end: what comes after it could not be read.
+
+    Under the lock, for another driver may be about to end its line.
+    """
+    lock.acquire()
+    try:
+        if (data := path.read_bytes()) and not data.endswith(b"\n"):
+            os.truncate(path, data.rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 class Trials:
@@ -31,10 +42,13 @@ class Trials:
     def __init__(self, path, ranges, seed):
         self.optuna, self.path, self.ranges = load(), path, ranges
         path.parent.mkdir(parents=True, exist_ok=True)
-        _mend(path)
+        path.touch()
         journal = self.optuna.storages.journal
-        # a lock that dies with its process where a killed one's is old
-        storage = self.optuna.storages.JournalStorage(journal.JournalFileBackend(str(path)))
+        # absolute, for the lock is a link to it, by whose age that of a killed process is told
+        whole = str(path.absolute())
+        lock = journal.JournalFileSymlinkLock(whole, GRACE)
+        _mend(path, lock)
+        storage = self.optuna.storages.JournalStorage(journal.JournalFileBackend(whole, lock))
         self.study = self.optuna.create_study(
             storage=storage, study_name="search", direction="maximize", load_if_exists=True
         )

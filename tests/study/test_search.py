@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +195,36 @@ def test_a_journal_that_a_kill_cut_off_is_read(folder):
     journal.write_bytes(journal.read_bytes() + b'{"op_code": 4, "work')
     project.run(*WORDS, "--trials", "1")
     assert len(tried()) == 2
+
+
+def test_the_lock_of_a_killed_driver_is_broken(folder, monkeypatch):
+    monkeypatch.setattr(trials, "GRACE", 3)
+    journal = Path("results/studies/search-hsva-shapes.journal")
+    journal.parent.mkdir(parents=True)
+    journal.touch()
+    Path(f"{journal}.lock").symlink_to(journal.absolute())
+    trials.Trials(journal, {"lr": Between(0.1, 1.0)}, 0).ask()
+    assert not Path(f"{journal}.lock").is_symlink()
+
+
+def test_a_line_that_another_driver_is_writing_is_left_alone(folder):
+    """The lock is waited for before what has no end is cut off."""
+    trials.Trials(Path("a.journal"), {"lr": Between(0.1, 1.0)}, 0)
+    whole = Path("a.journal").read_bytes()
+    lock = Path("a.journal.lock")
+    lock.symlink_to(Path("a.journal").absolute())
+    with Path("a.journal").open("ab") as file:
+        line = whole.splitlines(keepends=True)[-1]
+        file.write(line[:5])
+        file.flush()
+        waiting = threading.Thread(target=trials.Trials, args=(Path("a.journal"), {"lr": Between(0.1, 1.0)}, 0))
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        file.write(line[5:])
+    lock.unlink()
+    waiting.join(60)
+    assert Path("a.journal").read_bytes().startswith(whole + line)
 
 
 def test_mistakes_are_one_line(folder, capsys, monkeypatch):
