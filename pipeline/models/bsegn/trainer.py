@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from pipeline.common import training
 from pipeline.common.errors import UserError
-from pipeline.models.base import minibatches
+from pipeline.models.base import minibatches, precision
 from pipeline.models.base.captured import Captured
 from pipeline.models.base.rows import Scaled
 from pipeline.models.bsegn import losses
@@ -54,6 +54,7 @@ class Trainer:
         config = model.config
         self.model, self.config = model, config
         self.device = problem.features.device
+        self.precision = precision.taken(config.precision, self.device, "bsegn")
         self.epochs, self.done = config.epochs, 0
         self.seen, self.batch = model.seen, min(config.batch, len(problem.features))
         d_x, d_a = problem.features.shape[1], problem.seen.shape[1]
@@ -270,7 +271,7 @@ class Trainer:
 
     def _precision(self):
         """Autocast, entered anew in each step because it keeps copies of the weights as they were."""
-        if self.config.precision == "float32":
+        if self.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 

@@ -7,7 +7,7 @@ import torch
 
 from pipeline.common import training
 from pipeline.common.errors import UserError
-from pipeline.models.base import minibatches
+from pipeline.models.base import minibatches, precision
 from pipeline.models.base.captured import Captured
 from pipeline.models.base.rows import Scaled
 from pipeline.models.hsva import losses
@@ -36,6 +36,7 @@ class Trainer:
     def __init__(self, model, problem, seed):
         config, device = model.config, problem.features.device
         self.model, self.config, self.epochs = model, config, config.epochs
+        self.precision = precision.taken(config.precision, device, "hsva")
         # drawn on the processor, so that a seed begins with the same weights on every device
         model.cpu().initialise(seed)
         model.to(device)
@@ -47,7 +48,7 @@ class Trainer:
         self.generator = torch.Generator(device).manual_seed(seed)
         self.weights = torch.zeros(3, device=device)
 
-        if device.type == "cpu" and config.precision == "float32":
+        if device.type == "cpu" and self.precision == "float32":
             for net in (model.visual, model.semantic, model.common, model.visual_decoder, model.semantic_decoder):
                 net.keep_gradients()
         self.encoders = self._part([model.visual, model.semantic], config.lr, config.amsgrad)
@@ -180,7 +181,7 @@ class Trainer:
 
     def _autocast(self):
         """A new context for every sub-step: it keeps casts of weights that the optimiser is about to change."""
-        return torch.autocast(self.features.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+        return torch.autocast(self.features.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def _check(self, values):
         """Stop at the first minibatch whose terms are no numbers or beyond any sensible reconstruction."""
