@@ -205,7 +205,11 @@ def test_unseen_classes_are_drawn_uniformly():
     assert (counts / counts.sum() - 0.25).abs().max() < 0.02
 
 
-@pytest.mark.parametrize("changes", [{}, {"fem": {"shared": True}}, {"fem": {"training": "frozen"}}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"precision": "bfloat16"}, {"fem": {"shared": True}}, {"fem": {"training": "frozen"}}],
+    ids=str,
+)
 def test_going_on_from_a_checkpoint_is_bit_for_bit(changes, tmp_path):
     given = problem()
     model, trainer = begin(given, configs.bsegn(**changes))
