@@ -12,6 +12,7 @@ import torch
 from pipeline.common import files, machine, params, training
 from pipeline.common.errors import UserError
 from pipeline.common.params import AtLeastOne
+from pipeline.models.base import precision
 from pipeline.models.base import registry as models
 from pipeline.protocol import store, tasks
 
@@ -66,6 +67,7 @@ class Setting:
             "seed": self.seed,
             "data": self.data or tasks.fingerprint(self.benchmark),
             "device": self.device.type,
+            "precision": precision.resolved(getattr(self.config, "precision", None), self.device),
             "code": store.code(kind, self.model),
             "torch": torch.__version__,
         }

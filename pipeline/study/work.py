@@ -16,7 +16,16 @@ from pipeline.protocol import selection, store, trained
 from pipeline.study import judging
 from pipeline.study.trainings import Training
 
-WORDS = {"torch": "PyTorch", "code": "code of the model or the protocol", "device": "device", "config": "settings"}
+WORDS = {
+    "torch": "PyTorch",
+    "code": "code of the model or the protocol",
+    "device": "device",
+    "config": "settings",
+    "precision": "precision (auto)",
+}
+"""What a worker's must be as the driver's, in words."""
+SHOWN = ("torch", "device", "precision")
+"""Of these, what is short enough to be shown."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +117,10 @@ def kind(step):
 
 
 def differing(here, there):
-    """Raise UserError where a worker would not come to what the driver would: other code, PyTorch or device."""
+    """Raise UserError where a worker would not come to what the driver would: of other code, say, or another device."""
     for name, words in WORDS.items():
         if here[name] != there[name]:
-            shown = f" ({here[name]} instead of {there[name]})" if name in ("torch", "device") else ""
+            shown = f" ({here[name]} instead of {there[name]})" if name in SHOWN else ""
             raise UserError(f"the {words} of this host is not that of where the study was started{shown}")
 
 

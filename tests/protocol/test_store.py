@@ -12,8 +12,10 @@ import pytest
 import torch
 import yaml
 
+from benchmarks import configs as full
 from pipeline.common import files, machine
 from pipeline.models import hsva
+from pipeline.models.base import precision
 from pipeline.protocol import selection, setting, store, trained
 from tests import configs, problems
 
@@ -55,6 +57,19 @@ def test_everything_that_decides_a_training_is_in_its_hash_and_nothing_that_does
     assert before.selecting(dataclasses.replace(HOW, checks=4)).hash not in hashes
     speed = machine.Run("cpu", 3, "elsewhere", True, 8, 1.0)
     assert our(run=speed, dataset="sun", checkpoints=Path("x")).selecting(HOW).hash == before.selecting(HOW).hash
+
+
+def test_what_auto_comes_to_is_in_the_hash_and_the_checkpoint(monkeypatch):
+    """A training that began on another processor is neither taken up nor gone on with here."""
+    auto = our(config=configs.hsva(precision="auto"))
+    found = {}
+    for fast in (False, True):
+        monkeypatch.setattr(precision, "_fast", lambda device, fast=fast: fast)
+        entry = auto.selecting(HOW)
+        found[fast] = entry.hash, auto.training(CHOSEN).hash, auto.checkpoint(entry, "fold-0").key
+        assert auto.selecting(HOW).decided["precision"] == ("bfloat16" if fast else "float32")
+    assert not set(found[False]) & set(found[True])
+    assert our(model="eszsl", config=full.config("eszsl", "cub")).decided("selection")["precision"] is None
 
 
 def test_a_training_is_known_by_its_epochs_whatever_chose_them():

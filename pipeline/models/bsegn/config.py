@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pipeline.common.errors import UserError
 from pipeline.common.params import AtLeastOne, Positive, Range
 from pipeline.models.base import classifier
+from pipeline.models.base.precision import Precision
 
 NotNegative = Range(least=0)
 Beta = Range(least=0, below=1)
@@ -97,7 +98,8 @@ class Config:
     length:          before the classifier each dimension of mFIM is standardised on real trainval images, and rows get
                      about this length; null leaves mFIM as it is, which a linear softmax learns from very slowly
     precision:       of the matrix products in training; weights and optimisers stay float32. bfloat16 is fast where the
-                     processor has it, and several times slower than float32 where it has not
+                     processor has it, and several times slower than float32 where it has not; auto is the one or the
+                     other accordingly
     """
 
     epochs: Annotated[int, AtLeastOne]
@@ -118,7 +120,7 @@ class Config:
     cycle: Cycle
     fem: Embedding
     classifier: classifier.Config
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
 
     def __post_init__(self):
         if self.levels > self.cycle.depth:

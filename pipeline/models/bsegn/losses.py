@@ -18,6 +18,7 @@ the form (see the package).
 import torch
 from torch.nn import functional as F
 
+from pipeline.models.base.working import product
 from pipeline.models.bsegn.networks import SLOPE
 
 
@@ -26,8 +27,9 @@ def critic_gradients(critic, real, fake, a, mix, gamma, penalty):
     (Gulrajani et al., NeurIPS 2017, equation 3).
 
     real, fake: n x d_x; a: n x d_a; mix: n x 1 in [0, 1]; x^ = mix * real + (1 - mix) * fake
-    Returns the gradients of hidden.weight, hidden.bias, out.weight and out.bias, and three detached terms: the
-    distance E[D(real)] - E[D(fake)], the mean penalty and the mean of |grad D(x^)|.
+    Returns the gradients of hidden.weight (in bfloat16 where autocast's products are), hidden.bias, out.weight and
+    out.bias, and three detached terms: the distance E[D(real)] - E[D(fake)], the mean penalty and the mean of
+    |grad D(x^)|.
 
     With one hidden layer h = W x + V a + b and D = u . lrelu(h) + c, the gradient at x^ is g = W'(s * u), s being
     lrelu's slopes there. s is constant almost everywhere, so the penalty reaches only W and u, and what autograd does
@@ -49,7 +51,7 @@ def critic_gradients(critic, real, fake, a, mix, gamma, penalty):
     signs[:n] *= -1
     outer = slopes * u * signs
     inputs = torch.cat([torch.cat([real, fake, q]), torch.cat([a, a, torch.zeros_like(a)])], 1)
-    of_weight = (torch.cat([outer, through]).T @ inputs).to(exact)
+    of_weight = product(torch.cat([outer, through]).T, inputs, critic.hidden.memory)
     of_u = (active * signs).sum(0) + (middle * (q @ weight[:, :d_x].T)).sum(0)
     scores = active @ u[0]
     terms = (scores[:n].mean() - scores[n:].mean()).float(), (length - 1).square().mean(), length.mean()

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from pipeline.models.base.working import Linear
+
 SLOPE = 0.2
 
 DEVIATION = 0.02
@@ -20,7 +22,7 @@ def layers(*widths):
     """Linear layers of these widths with LeakyReLU(0.2) between them, and none after the last."""
     modules = []
     for before, after in itertools.pairwise(widths):
-        modules += [nn.Linear(before, after), nn.LeakyReLU(SLOPE)]
+        modules += [Linear(before, after), nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*modules[:-1])
 
 
@@ -40,7 +42,7 @@ class Encoder(nn.Module):
     def __init__(self, d_x, d_a, latent, width):
         super().__init__()
         self.body = layers(d_x + d_a, width, 2 * latent)
-        self.heads = nn.Linear(2 * latent, 2 * latent)
+        self.heads = Linear(2 * latent, 2 * latent)
 
     def forward(self, x, a):
         """N x d_x, N x d_a -> two N x latent tensors."""
@@ -68,8 +70,8 @@ class Critic(nn.Module):
 
     def __init__(self, d_x, d_a, width):
         super().__init__()
-        self.hidden = nn.Linear(d_x + d_a, width)
-        self.out = nn.Linear(width, 1)
+        self.hidden = Linear(d_x + d_a, width)
+        self.out = Linear(width, 1)
 
     def forward(self, x, a):
         """N x d_x, N x d_a -> N scores."""
@@ -81,8 +83,8 @@ class Embedder(nn.Module):
 
     def __init__(self, d_x, d_a, *widths):
         super().__init__()
-        self.hidden = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise((d_x, *widths)))
-        self.out = nn.Linear(widths[-1], d_a)
+        self.hidden = nn.ModuleList(Linear(*pair) for pair in itertools.pairwise((d_x, *widths)))
+        self.out = Linear(widths[-1], d_a)
 
     def levels(self, x):
         """N x d_x -> the list of its hidden layers and its output, whose rows have length one."""

@@ -9,12 +9,14 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from pipeline.common import training
 from pipeline.common.errors import UserError
-from pipeline.models.base import minibatches
+from pipeline.models.base import minibatches, precision
 from pipeline.models.base.captured import Captured
 from pipeline.models.base.rows import Scaled
+from pipeline.models.base.working import Working
 from pipeline.models.bsegn import losses
 from pipeline.models.bsegn.networks import Critic, Embedder, Encoder, initialise
 
@@ -54,6 +56,7 @@ class Trainer:
         config = model.config
         self.model, self.config = model, config
         self.device = problem.features.device
+        self.precision = precision.taken(config.precision, self.device, "bsegn")
         self.epochs, self.done = config.epochs, 0
         self.seen, self.batch = model.seen, min(config.batch, len(problem.features))
         d_x, d_a = problem.features.shape[1], problem.seen.shape[1]
@@ -77,6 +80,9 @@ class Trainer:
         self.targets = model.targets(self.semantics)
         self.random = torch.Generator(self.device).manual_seed(seed)
 
+        nets = {"encoder": self.encoder, "generator": model.generator, "critic": self.critic}
+        nets |= {"cycle": model.cycle, "fem": self.fem}
+        self.working = Working(nn.ModuleDict(nets), self.precision)
         self.optimisers = {
             "encoder": self._adam(self.encoder, config.lr, config.encoder_beta1),
             "generator": self._adam(model.generator, config.lr, config.beta1),
@@ -158,10 +164,10 @@ class Trainer:
         flat_x, flat_a, noise = x.flatten(0, 1), a.flatten(0, 1), draws.noise[:steps].flatten(0, 1)
         with self._precision():
             z = self._sample(flat_x, flat_a, noise) if self.config.seen_latents == "encoded" else noise
-            return self.model.generator(z, flat_a).view(steps, n, -1)
+            return self.working.net["generator"](z, flat_a).view(steps, n, -1)
 
     def _sample(self, x, a, noise):
-        mean, log_variance = self.encoder(x, a)
+        mean, log_variance = self.working.net["encoder"](x, a)
         return mean + torch.exp(0.5 * log_variance) * noise
 
     def cycle_step(self, x, a):
@@ -169,7 +175,7 @@ class Trainer:
         if not self.uses_cycle:
             return self._zero()
         with self._precision():
-            loss = losses.cycle_loss(self.model.cycle(x), a)
+            loss = losses.cycle_loss(self.working.net["cycle"](x), a)
         self._update(loss, "cycle")
         return loss.detach()
 
@@ -178,8 +184,8 @@ class Trainer:
         """The critic learns to tell real from fake seen images (WGAN-GP)."""
         with self._precision():
             weights = self.config.gamma, self.penalty
-            gradients, terms = losses.critic_gradients(self.critic, x, fake, a, mix, *weights)
-        self._step("critic", gradients)
+            gradients, terms = losses.critic_gradients(self.working.net["critic"], x, fake, a, mix, *weights)
+        self.working.step(self.optimisers["critic"], gradients)
         return torch.stack(terms)
 
     def fem_step(self, x, y, draws):
@@ -191,8 +197,8 @@ class Trainer:
         labels = torch.cat([y, unseen])
         with self._precision():
             with torch.no_grad():
-                fake = self.model.generator(draws.noise[-4], self.semantics[unseen])
-            scores = self._scores(torch.cat([x, fake]), self.targets)
+                fake = self.working.net["generator"](draws.noise[-4], self.semantics[unseen])
+            scores = self._scores(self.working.net, torch.cat([x, fake]), self.targets)
             v2s, s2v = losses.contrastive(scores, labels, self.seen, config.balance == "per_sample")
             balance = self._zero()
             if config.balance != "none":
@@ -206,29 +212,29 @@ class Trainer:
 
     def generator_step(self, x, y, draws):
         """Encoder and generator learn from all the others, which stand still; R then from the fakes, where it is to."""
-        config = self.config
+        config, net, still = self.config, self.working.net, self.working.still
         unseen = self.seen + draws.unseen[1]
         a, a_unseen = self.semantics[y], self.semantics[unseen]
         labels = torch.cat([y, unseen])
         with self._precision():
-            mean, log_variance = self.encoder(x, a)
+            mean, log_variance = net["encoder"](x, a)
             z = mean + torch.exp(0.5 * log_variance) * draws.noise[-3]
             noise, classes = [z, draws.noise[-2]], [a, a_unseen]
             if config.seen_latents == "prior":
                 noise, classes = [*noise, draws.noise[-1]], [*classes, a]
-            logits = self.model.generator.logits(torch.cat(noise), torch.cat(classes)).split(len(x))
+            logits = net["generator"].logits(torch.cat(noise), torch.cat(classes)).split(len(x))
             # decoded, unseen and, where there are any, seen from the prior
             fakes = [torch.sigmoid(part) for part in logits]
             seen_fake = fakes[0] if config.seen_latents == "encoded" else fakes[2]
             both = torch.cat([seen_fake, fakes[1]])
             bce, kl = losses.reconstruction(logits[0], x), losses.kl_divergence(mean, log_variance)
-            adversarial = -self.critic(seen_fake, a).mean()
+            adversarial = -still["critic"](seen_fake, a).mean()
             cycle = v2s = s2v = self._zero()
             if config.cycle.weight:
                 of, targets = (both, torch.cat([a, a_unseen])) if config.cycle.unseen else (seen_fake, a)
-                cycle = losses.cycle_loss(self.model.cycle(of), targets)
+                cycle = losses.cycle_loss(still["cycle"](of), targets)
             if self.uses_fem and config.fem.weight:
-                scores = self._scores(both, self.targets)
+                scores = self._scores(still, both, self.targets)
                 v2s, s2v = losses.contrastive(scores, labels, self.seen, config.fem.balance == "per_sample")
             terms = bce, kl, adversarial, cycle, v2s, s2v
             loss = losses.generator_loss(config, *terms)
@@ -244,37 +250,26 @@ class Trainer:
         print(f"bsegn: FEM learns from real images for {config.frozen_epochs} epochs, then is frozen", flush=True)
         for rows in self._rows(config.frozen_epochs * math.ceil(len(self.features) / self.batch)):
             with self._precision():
-                scores = self._scores(self.features[rows], self.targets[: self.seen])
+                scores = self._scores(self.working.net, self.features[rows], self.targets[: self.seen])
                 v2s, s2v = losses.contrastive(scores, self.labels[rows], self.seen)
             self._update(losses.bidirectional(config, v2s, s2v), "fem")
 
-    def _scores(self, x, targets):
-        return losses.cosines(self.fem(x), targets, self.config.fem.temperature)
+    def _scores(self, nets, x, targets):
+        return losses.cosines(nets["fem"](x), targets, self.config.fem.temperature)
 
     def _update(self, loss, *names):
         """One step of the named optimisers; no gradient is computed for any other network's parameters."""
         if not loss.requires_grad:
             return
-        parameters = [value for name in names for value in self._parameters(name)]
-        gradients = iter(torch.autograd.grad(loss, parameters))
-        for name in names:
-            self._step(name, [next(gradients) for _ in self._parameters(name)])
-
-    def _step(self, name, gradients):
-        for value, gradient in zip(self._parameters(name), gradients, strict=True):
-            value.grad = gradient
-        self.optimisers[name].step()
-
-    def _parameters(self, name):
-        return self.optimisers[name].param_groups[0]["params"]
+        self.working.minimise(loss, *(self.optimisers[name] for name in names))
 
     @property
     def _fem_optimiser(self):
         return "cycle" if self.config.fem.shared else "fem"
 
     def _precision(self):
-        """Autocast, entered anew in each step because it keeps copies of the weights as they were."""
-        if self.config.precision == "float32":
+        """Autocast, entered anew in each step because it keeps copies of the biases as they were."""
+        if self.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
@@ -333,4 +328,5 @@ class Trainer:
             getattr(self, name).load_state_dict(value)
         for name, adam in self.optimisers.items():
             training.restore(adam, state["optimisers"][name])
+        self.working.reload()
         self._captured.forget()

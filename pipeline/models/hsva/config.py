@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pipeline.common.errors import UserError
 from pipeline.common.params import AtLeastOne, Positive, Range
 from pipeline.models.base import classifier
+from pipeline.models.base.precision import Precision
 
 NotNegative = Range(least=0)
 Momentum = Range(least=0, below=1)
@@ -63,8 +64,8 @@ class Config:
     epochs: Annotated[int, AtLeastOne]
     batch: Annotated[int, Range(least=2)]
     """triples of a minibatch; two at least, for the batch normalisation and the covariances"""
-    precision: Literal["float32", "bfloat16"]
-    """of the matrix products of training; weights and losses stay float32"""
+    precision: Precision
+    """of the matrix products of training; weights and losses stay float32. auto: see `base.precision`"""
     networks: Networks
     lr: Annotated[float, Positive]
     """Adam's, for encoders and decoders"""

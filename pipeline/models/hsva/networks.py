@@ -4,25 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-
-class _Linear(torch.autograd.Function):
-    """`F.linear` of a matrix, with the weight's gradient written into memory that is kept from step to step.
-
-    New memory for a gradient of 32 MiB costs twice the product that fills it, for every page is fetched and zeroed.
-    Such a layer may be applied once between two steps of the optimiser, for a second gradient overwrites the first.
-    """
-
-    @staticmethod
-    def forward(ctx, inputs, weight, bias, memory):
-        ctx.save_for_backward(inputs, weight)
-        ctx.memory = memory
-        return F.linear(inputs, weight, bias)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        inputs, weight = ctx.saved_tensors
-        to_inputs = gradient @ weight if ctx.needs_input_grad[0] else None
-        return to_inputs, torch.mm(gradient.T, inputs, out=ctx.memory), gradient.sum(0), None
+from pipeline.models.base.working import Linear
 
 
 class Perceptron(nn.Module):
@@ -32,18 +14,12 @@ class Perceptron(nn.Module):
         super().__init__()
         self.slope = slope
         # skip_init: a layer would else draw its first weights from the random numbers that the user seeds
-        self.first = nn.utils.skip_init(nn.Linear, d_in, hidden)
-        self.second = nn.utils.skip_init(nn.Linear, hidden, d_out)
-        self.memory = None
+        self.first = nn.utils.skip_init(Linear, d_in, hidden)
+        self.second = nn.utils.skip_init(Linear, hidden, d_out)
 
     def forward(self, inputs):
         """n x d_in -> n x d_out."""
-        hidden = F.leaky_relu(self._linear(self.first, inputs, 0), self.slope)
-        return self._linear(self.second, hidden, 1)
-
-    def keep_gradients(self):
-        """Write weights' gradients to the same memory in every step; see `_Linear` for what that asks of its use."""
-        self.memory = [torch.empty_like(layer.weight) for layer in (self.first, self.second)]
+        return self.second(F.leaky_relu(self.first(inputs), self.slope))
 
     def initialise(self, gain, generator, heads=1):
         """Xavier-uniform weights, each of `heads` equal parts of the outputs as a layer of its own; zero biases."""
@@ -51,11 +27,6 @@ class Perceptron(nn.Module):
             nn.init.xavier_uniform_(weight, gain, generator)
         for layer in (self.first, self.second):
             nn.init.zeros_(layer.bias)
-
-    def _linear(self, layer, inputs, place):
-        if self.memory is None:
-            return layer(inputs)
-        return _Linear.apply(inputs, layer.weight, layer.bias, self.memory[place])
 
 
 class TaskClassifiers(nn.Module):

@@ -7,9 +7,10 @@ import torch
 
 from pipeline.common import training
 from pipeline.common.errors import UserError
-from pipeline.models.base import minibatches
+from pipeline.models.base import minibatches, precision
 from pipeline.models.base.captured import Captured
 from pipeline.models.base.rows import Scaled
+from pipeline.models.base.working import Working
 from pipeline.models.hsva import losses
 from pipeline.models.hsva.networks import draw, widen
 
@@ -36,6 +37,7 @@ class Trainer:
     def __init__(self, model, problem, seed):
         config, device = model.config, problem.features.device
         self.model, self.config, self.epochs = model, config, config.epochs
+        self.precision = precision.taken(config.precision, device, "hsva")
         # drawn on the processor, so that a seed begins with the same weights on every device
         model.cpu().initialise(seed)
         model.to(device)
@@ -47,9 +49,7 @@ class Trainer:
         self.generator = torch.Generator(device).manual_seed(seed)
         self.weights = torch.zeros(3, device=device)
 
-        if device.type == "cpu" and config.precision == "float32":
-            for net in (model.visual, model.semantic, model.common, model.visual_decoder, model.semantic_decoder):
-                net.keep_gradients()
+        self.working = Working(model, self.precision)
         self.encoders = self._part([model.visual, model.semantic], config.lr, config.amsgrad)
         latent_nets = [model.common, model.visual_decoder, model.semantic_decoder]
         self.latent_nets = self._part(latent_nets, config.lr, config.amsgrad)
@@ -127,13 +127,13 @@ class Trainer:
         """Steps 1 to 3 of `losses`; the values of L_cls and of the discrepancy, as the first finds them."""
         lambda_d = self.weights[2]
         with self._autocast():
-            logits = self.model.tasks(self._align(x, a))
+            logits = self.working.net.tasks(self._align(x, a))
         classification = losses.classification(logits, labels)
         self._step(classification, self.encoders, self.tasks)
 
         with self._autocast():
             aligned = self._align(x, a)
-            logits = self.model.tasks(aligned.detach())
+            logits = self.working.net.tasks(aligned.detach())
         discrepancy = self._discrepancy(logits, directions, 0)
         self._step(losses.classification(logits, labels) - lambda_d * discrepancy, self.tasks)
 
@@ -141,7 +141,7 @@ class Trainer:
             with self._autocast():
                 # the first of these steps finds the encoders as the classifiers' step did
                 aligned = aligned if step == 1 else self._align(x, a)
-                logits = self.model.tasks(aligned)
+                logits = self.working.net.tasks(aligned)
             self._step(lambda_d * self._discrepancy(logits, directions, step), self.encoders)
         return classification.detach(), discrepancy.detach()
 
@@ -155,7 +155,7 @@ class Trainer:
 
     def _pass(self, x, a, unseen, noise):
         """The minibatch through encoders and decoders, a `losses.Passed`."""
-        config, model, n = self.config, self.model, len(x)
+        config, model, n = self.config, self.working.net, len(x)
         semantics = torch.cat([a, unseen]) if config.icoral else a
         mean, log_variance = model.gaussians(torch.cat([model.visual(x), model.semantic(semantics)]))
         z = draw(mean, log_variance, noise.flatten(0, 1)[: len(mean)], config.reparameterization)
@@ -165,22 +165,18 @@ class Trainer:
         return losses.Passed(mean, log_variance, z, x_rec, x_cross, a_rec, a_cross)
 
     def _align(self, x, a):
-        return torch.stack([self.model.visual(x), self.model.semantic(a)])
+        return torch.stack([self.working.net.visual(x), self.working.net.semantic(a)])
 
     def _discrepancy(self, logits, directions, step):
         return losses.discrepancy(logits, directions[step] if self.config.discrepancy == "swd" else None)
 
     def _step(self, loss, *parts):
         """One optimiser step on `loss` for these parts and no others."""
-        moved = [parameter for part in parts for parameter in part.param_groups[0]["params"]]
-        for parameter, gradient in zip(moved, torch.autograd.grad(loss, moved), strict=True):
-            parameter.grad = gradient
-        for part in parts:
-            part.step()
+        self.working.minimise(loss, *parts)
 
     def _autocast(self):
-        """A new context for every sub-step: it keeps casts of weights that the optimiser is about to change."""
-        return torch.autocast(self.features.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+        """A new context for every sub-step: it keeps casts of biases that the optimiser is about to change."""
+        return torch.autocast(self.features.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def _check(self, values):
         """Stop at the first minibatch whose terms are no numbers or beyond any sensible reconstruction."""
@@ -209,4 +205,5 @@ class Trainer:
             training.restore(part, kept)
         self.generator.set_state(state["generator"])
         self.done = int(state["done"])
+        self.working.reload()
         self.replayed.forget()

@@ -163,10 +163,11 @@ def test_the_trainer_gives_the_losses_of_a_plain_loop(changes):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_the_captured_iteration_gives_the_losses_of_the_eager_one():
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_captured_iteration_gives_the_losses_of_the_eager_one(precision):
     given = problem()
     given = Problem(*(value.cuda() for value in vars(given).values()))
-    (_, trainer), (_, twin) = begin(given, configs.bsegn()), begin(given, configs.bsegn())
+    (_, trainer), (_, twin) = (begin(given, configs.bsegn(precision=precision)) for _ in range(2))
     for _ in range(8):
         draws = next(trainer.draws(1))
         torch.testing.assert_close(trainer.run(draws), twin.iteration(draws), rtol=1e-3, atol=1e-4)
@@ -208,7 +209,14 @@ def test_unseen_classes_are_drawn_uniformly():
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"fem": {"shared": True}}, {"fem": {"training": "frozen"}}, {"fem": {"joint": 1.0}}, {"penalty_adapts": True}],
+    [
+        {},
+        {"precision": "bfloat16"},
+        {"fem": {"shared": True}},
+        {"fem": {"training": "frozen"}},
+        {"fem": {"joint": 1.0}},
+        {"penalty_adapts": True},
+    ],
     ids=str,
 )
 def test_going_on_from_a_checkpoint_is_bit_for_bit(changes, tmp_path):

@@ -12,10 +12,11 @@ from pipeline.models.hsva import losses
 from tests.models.hsva.small import build, problem
 
 
-def test_training_separates_classes_and_resumes_bit_for_bit():
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_separates_classes_and_resumes_bit_for_bit(precision):
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
-    model, made = build()
+    model, made = build(precision=precision)
     trainer = model.trainer(made, 1)
     history = [trainer.epoch() for _ in range(3)]
     state = {"model": {k: v.clone() for k, v in model.state_dict().items()}, "trainer": _copied(trainer.state_dict())}
@@ -23,8 +24,8 @@ def test_training_separates_classes_and_resumes_bit_for_bit():
     assert history[-1]["reconstruction"] < history[0]["reconstruction"]
     assert set(history[0]) == set(trainer.terms)
 
-    again, _ = build()
-    resumed = again.trainer(made, 1)
+    again, _ = build(precision=precision)
+    resumed = again.trainer(made, 7)
     again.load_state_dict(state["model"])
     resumed.load_state_dict(state["trainer"])
     assert [resumed.epoch() for _ in range(3)] == history[3:]
@@ -226,8 +227,9 @@ def test_divergence_names_epoch_minibatch_term_and_value():
         model.trainer(made, 0).epoch()
 
 
-def test_the_trainer_gets_by_with_the_memory_of_one_gradient_a_weight():
-    model, made = build()
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_trainer_gets_by_with_the_memory_of_one_gradient_a_weight(precision):
+    model, made = build(precision=precision)
     trainer = model.trainer(made, 0)
     trainer.minibatch(*trainer.draws(1))
     held = model.visual.first.weight.grad.data_ptr()
