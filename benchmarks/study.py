@@ -4,7 +4,7 @@ Trains the model on `shapes`, as `dvc repro` has made it, with as many seeds, on
 Ray's workers, in copies of the project that begin with an empty store. Prints
 
     ratio       seconds in this process over seconds on Ray, once its workers are there
-    start       seconds until Ray has its first worker
+    start       seconds until Ray has its workers
     overhead    seconds a training takes here of which the store has all but the figures
     copied      bytes of features that went to the object store, and of models, a training
 """
@@ -72,8 +72,8 @@ def main():
         todo, run, given = wanted(args.model, args.seeds)
         began = time.monotonic()
         place = cluster.Cluster(run, threads=1, workers=args.workers)
-        while not place.room():
-            pass
+        while place.coming:
+            place.wait()
         start = time.monotonic() - began
         together = timed(place, todo, run, given, "together.jsonl")
         copied = {name: count / args.seeds for name, count in place.sent.items()}

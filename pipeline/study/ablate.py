@@ -17,7 +17,7 @@ from pipeline.study.trainings import Training
 # R as TF-VAEGAN's, one hidden layer deep, on every rung, so that each changes one thing
 NO_MFIM = "cycle.depth=1 levels=0"
 CYCLE = f"fem.training=none {NO_MFIM}"
-FEM = f"fem.balance=none fem.joint=0 {NO_MFIM}"
+FEM = f"fem.balance=none {NO_MFIM}"
 
 VARIANTS = {
     "hsva": {
@@ -43,7 +43,6 @@ VARIANTS = {
         "+ FEM, v2s": f"{FEM} fem.s2v=false",
         "+ FEM, s2v": f"{FEM} fem.v2s=false",
         "+ FEM, both ways": FEM,
-        "+ FEM's scores in the prediction": f"fem.balance=none {NO_MFIM}",
         "+ balance, domain mean": NO_MFIM,
         "+ balance, per sample": f"{NO_MFIM} fem.balance=per_sample",
         "+ mFIM, 1 level": "cycle.depth=1 levels=1",
@@ -56,6 +55,7 @@ VARIANTS = {
         "FEM frozen": "fem.training=frozen",
         "generator without FEM": "fem.weight=0",
         "FEM apart from the prediction": "fem.joint=0",
+        "FEM's scores in the prediction": "fem.joint=1",
         "a penalty that adapts": "penalty_adapts=true",
         "FEM centred": "fem.centre=true",
         "FEM is the cycle branch": "fem.shared=true",
