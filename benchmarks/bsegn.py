@@ -243,14 +243,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=5, help="how often each loop is timed")
-    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
+    parser.add_argument("--bfloat16", action="store_true", help="also where the device is slow at it")
     for field in dataclasses.fields(made_up.Sizes):
         parser.add_argument(f"--{field.name}", type=int, default=field.default)
     chosen = parser.parse_args()
     device = torch.device(chosen.device)
     sizes = made_up.Sizes(*(getattr(chosen, field.name) for field in dataclasses.fields(made_up.Sizes)))
     ratio = {}
-    for precision in chosen.precision:
+    for precision in roofline.precisions(device, chosen.bfloat16):
         problem, model, trainer = begin(precision, device, sizes)
         plain = PlainLoop(begin("float32", device, sizes)[2])
         loops = {

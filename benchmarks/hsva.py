@@ -237,10 +237,10 @@ def compare_losses(device, minibatches=3):
     return worst
 
 
-def measure(device, rounds):
-    """Time both loops, the fast one in both precisions; print the table; ratios by precision."""
+def measure(device, rounds, precisions):
+    """Time both loops, the fast one in some precisions, float32 among them; print the table; ratios by precision."""
     trainers = {}
-    for precision in ("float32", "bfloat16"):
+    for precision in precisions:
         problem, trainers[precision] = begin(precision, device)
     plain = PlainLoop(trainers["float32"])
     steps = {"plain": lambda: plain.minibatch(*trainers["float32"].draws(1), WEIGHTS)}
@@ -288,6 +288,7 @@ def selection(trainer, problem, took):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="timed repetitions of each loop, in turns")
+    parser.add_argument("--bfloat16", action="store_true", help="also where the device is slow at it")
     options = parser.parse_args()
     ratio, report = {}, {}
     for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
@@ -297,7 +298,7 @@ def main():
         )
         worst = compare_losses(device)
         print(f"largest relative difference of a minimised loss between both loops, float32: {worst:.1e}", flush=True)
-        ratios, took, trainer, problem = measure(device, options.rounds)
+        ratios, took, trainer, problem = measure(device, options.rounds, roofline.precisions(device, options.bfloat16))
         classifier_ratio, share = selection(trainer, problem, took)
         ratio |= {f"{device}_{precision}": round(value, 2) for precision, value in ratios.items()}
         report |= {

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from pipeline.models.base import precision
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -64,6 +66,12 @@ def interleaved(steps, device="cpu", rounds=5, warm=2):
         for name, step in steps.items():
             times[name].append(seconds(step, device, repeats=1, warm=0))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def precisions(device, anyway=False):
+    """What a training is timed in on a device: float32, and bfloat16 where the device is fast at it, or `anyway`."""
+    fast = precision.resolved("auto", torch.device(device)) == "bfloat16"
+    return ["float32", *(["bfloat16"] if fast or anyway else [])]
 
 
 def synchronise(device):
