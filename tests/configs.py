@@ -35,7 +35,7 @@ def bsegn(**changes):
         "length": None,
         "widths": {"encoder": 20, "generator": 24, "critic": 28, "cycle1": 16, "cycle2": 12, "fem": 18},
         "cycle": {"depth": 2, "lr": 1e-3},
-        "fem": {"lr": 1e-3, "frozen_epochs": 2},
+        "fem": {"lr": 1e-3, "frozen_epochs": 2, "joint": 0.0},
         "classifier": {"gzsl_epochs": 2, "czsl_epochs": 2, "batch": 8},
     }
     return configs.config("bsegn", "cub", small, changes)
