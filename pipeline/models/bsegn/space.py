@@ -19,5 +19,5 @@ SPACE = {
     "fem.joint": OneOf((0.0, 0.5, 1.0, 2.0)),
     "fem.balance_weight": times(1e-2, 1.0),
     "classifier.lr": times(1e-4, 1e-2),
-    "classifier.batch": OneOf((64, 128, 256)),
+    "classifier.batch": OneOf((64, 128, 300)),
 }
