@@ -85,10 +85,23 @@ class PlainLoop:
         return self.fem(x) @ self.trainer.targets.T / self.config.fem.temperature
 
     def contrastive(self, scores, labels):
-        """Both directions, class by class."""
-        v2s = F.cross_entropy(scores, labels)
-        per_class = [F.log_softmax(scores[:, c], 0)[labels == c].mean() for c in labels.unique().tolist()]
+        """Both directions, class by class; where balance is per sample, each domain by itself."""
+        seen = self.trainer.seen
+        domains = [(scores, labels)]
+        if self.config.fem.balance == "per_sample":
+            real = labels < seen
+            domains = [(scores[real][:, :seen], labels[real]), (scores[~real][:, seen:], labels[~real] - seen)]
+        v2s = sum(F.cross_entropy(*domain, reduction="sum") for domain in domains) / len(labels)
+        per_class = [F.log_softmax(s[:, c], 0)[y == c].mean() for s, y in domains for c in y.unique().tolist()]
         return v2s, -torch.stack(per_class).mean()
+
+    def balance(self, scores, in_seen, in_unseen):
+        """By the cosines of each image, or by the mean confidence of each domain."""
+        seen, options = self.trainer.seen, self.config.fem
+        if options.balance == "per_sample":
+            gap = scores[:, :seen].amax(1) - scores[:, seen:].amax(1)
+            return (options.temperature * gap).square().mean()
+        return (in_seen - in_unseen) ** 2
 
     def fem_step(self, x, y, draws):
         """FEM on real seen and fake unseen images."""
@@ -99,7 +112,7 @@ class PlainLoop:
         v2s, s2v = self.contrastive(scores, torch.cat([y, unseen]))
         p = torch.softmax(scores, 1)
         in_seen, in_unseen = p[: len(x), :seen].amax(1).mean(), p[len(x) :, seen:].amax(1).mean()
-        balance = (in_seen - in_unseen) ** 2
+        balance = self.balance(scores, in_seen, in_unseen)
         self.step(v2s + s2v + options.balance_weight * balance, "fem")
         as_seen = (scores[len(x) :].argmax(1) < seen).float().mean()
         terms = {"v2s": v2s, "s2v": s2v, "balance": balance, "unseen_as_seen": as_seen}

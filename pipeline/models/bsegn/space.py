@@ -17,7 +17,7 @@ SPACE = {
     "fem.lr": times(1e-5, 3e-3),
     "fem.temperature": times(0.02, 0.2),
     "fem.joint": OneOf((0.0, 0.5, 1.0, 2.0)),
-    "fem.balance_weight": times(1e-2, 1.0),
+    "fem.balance_weight": times(0.1, 10.0),
     "classifier.lr": times(1e-4, 1e-2),
     "classifier.batch": OneOf((64, 128, 300)),
 }

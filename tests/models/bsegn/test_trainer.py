@@ -86,7 +86,7 @@ def generator_after(**changes):
         {"fem": {"s2v": False}},
         {"fem": {"v2s": False}},
         {"fem": {"balance": "none"}},
-        {"fem": {"balance": "per_sample"}},
+        {"fem": {"balance": "domain_mean"}},
         {"fem": {"training": "frozen"}},
         {"fem": {"training": "none"}},
         {"fem": {"centre": True}},
@@ -138,6 +138,7 @@ def test_centring_removes_the_mean_class_vector():
         {"seen_latents": "prior"},
         {"cycle": {"fakes": True, "unseen": False}},
         {"cycle": {"depth": 1}, "levels": 1},
+        {"fem": {"balance": "domain_mean"}},
     ],
     ids=str,
 )
