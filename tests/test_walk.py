@@ -20,7 +20,7 @@ from PIL import Image
 from pipeline import schema
 from pipeline.common import params
 from pipeline.study import __main__ as study
-from pipeline.study import ablate, trainings
+from pipeline.study import ablate, search, trainings
 from tests import readme
 from tests.walk import SMALL, Clone, ran
 
@@ -79,7 +79,9 @@ def clone(tmp_path_factory):
 
 def test_every_command_of_the_readmes_is_run():
     assert {*WALKED, *BY_CI} <= set(readme.commands())
-    assert all(re.match(r"dvc exp run\b|python -m pipeline.study ablate\b|[A-Z]+=\(", command) for command in CHECKED)
+    assert all(
+        re.match(r"dvc exp run\b|python -m pipeline.study (ablate|search)\b|[A-Z]+=\(", command) for command in CHECKED
+    )
 
 
 def metrics(clone):
@@ -317,5 +319,9 @@ def test_params_of_what_takes_hours_are_sound(command, tmp_path):
 def test_variants_of_what_takes_hours_are_sound(command):
     args = study.parse(said(command)[2:])
     given = params.load(readme.ROOT / "params.yaml")
+    if args.command is search.main:
+        trainings.configured(given, args.model, args.dataset, *args.set)
+        assert search.space(args.model, args.only)
+        return
     for variant in args.only or ablate.VARIANTS[args.model]:
         trainings.configured(given, args.model, args.dataset, *args.set, ablate.VARIANTS[args.model][variant])
