@@ -324,5 +324,5 @@ def test_variants_of_what_takes_hours_are_sound(command):
 @pytest.mark.parametrize("command", [command for command in CHECKED if " search " in command])
 def test_searches_of_what_takes_hours_are_sound(command):
     args = study.parse(said(command)[2:])
-    trainings.configured(params.load(readme.ROOT / "params.yaml"), args.model, args.dataset, *args.set)
-    assert search.space(args.model, args.only)
+    base = trainings.configured(params.load(readme.ROOT / "params.yaml"), args.model, args.dataset, *args.set)
+    assert search.space(args.model, base, args.only)

@@ -16,8 +16,11 @@ from pipeline.study.trainings import Training
 
 # R as TF-VAEGAN's, one hidden layer deep, on every rung, so that each changes one thing
 NO_MFIM = "cycle.depth=1 levels=0"
-CYCLE = f"fem.training=none {NO_MFIM}"
+CYCLE = f"fem.training=none fem.joint=0 {NO_MFIM}"
 FEM = f"fem.balance=none {NO_MFIM}"
+# each with the weight that suits its scale
+DOMAIN_MEAN = "fem.balance=domain_mean fem.balance_weight=0.1"
+PER_SAMPLE = "fem.balance=per_sample fem.balance_weight=1"
 
 VARIANTS = {
     "hsva": {
@@ -43,8 +46,8 @@ VARIANTS = {
         "+ FEM, v2s": f"{FEM} fem.s2v=false",
         "+ FEM, s2v": f"{FEM} fem.v2s=false",
         "+ FEM, both ways": FEM,
-        "+ balance, domain mean": f"{NO_MFIM} fem.balance=domain_mean",
-        "+ balance, per sample": f"{NO_MFIM} fem.balance=per_sample",
+        "+ balance, domain mean": f"{NO_MFIM} {DOMAIN_MEAN}",
+        "+ balance, per sample": f"{NO_MFIM} {PER_SAMPLE}",
         "+ mFIM, 1 level": "cycle.depth=1 levels=1",
         "+ mFIM, 1 level, R of two layers": "cycle.depth=2 levels=1",
         "+ mFIM, 2 levels": "cycle.depth=2 levels=2",
@@ -55,8 +58,8 @@ VARIANTS = {
         "FEM frozen": "fem.training=frozen",
         "generator without FEM": "fem.weight=0",
         "FEM without balance": "fem.balance=none",
-        "FEM balanced by domain means": "fem.balance=domain_mean fem.balance_weight=0.1",
-        "FEM balanced per sample": "fem.balance=per_sample fem.balance_weight=1",
+        "FEM balanced by domain means": DOMAIN_MEAN,
+        "FEM balanced per sample": PER_SAMPLE,
         "FEM apart from the prediction": "fem.joint=0",
         "FEM's scores in the prediction": "fem.joint=1",
         "a penalty that adapts": "penalty_adapts=true",

@@ -22,6 +22,7 @@ import numpy as np
 
 from pipeline.common import files, params
 from pipeline.common.errors import UserError
+from pipeline.models.base.space import OneOf
 from pipeline.protocol import store
 from pipeline.study import places, run, trainings, trials
 from pipeline.study.progress import Board
@@ -70,13 +71,17 @@ def bar(curves):
     return tuple(float(np.median(values)) for values in at_look if len(values) >= STARTUP)
 
 
-def space(model, only=None):
-    """The ranges of a model by dotted key, those named by `only`."""
+def space(model, base, only=None):
+    """The ranges of a model by dotted key: those named by `only`, or all but those of what its params leave empty."""
     known = importlib.import_module(f"pipeline.models.{model}.space").SPACE
     for name in only or ():
         if name not in known:
             raise UserError(f"--only: no search of {model} draws '{name}'{params.hint(name, known)}")
-    return {name: known[name] for name in only or known}
+    return {name: known[name] for name in only or known if only or _drawn(known[name], value(base, name))}
+
+
+def _drawn(drawn, configured):
+    return configured is not None or (isinstance(drawn, OneOf) and None in drawn.values)
 
 
 def value(config, key):
@@ -97,8 +102,8 @@ class Search:
     def __init__(self, args, given):
         self.args, self.given = args, given
         self.how, self.run = trainings.protocol(given, args.folds)
-        self.ranges = space(args.model, args.only)
         self.base = trainings.configured(given, args.model, args.dataset, *args.set)
+        self.ranges = space(args.model, self.base, args.only)
         self.name = args.name or f"search-{args.model}-{args.dataset}"
         self.folder = Path("results/studies")
         self.kept = trials.Trials(self.folder / f"{self.name}.journal", self.ranges, args.seed)

@@ -36,10 +36,22 @@ def tried(path=CSV):
 @pytest.mark.parametrize("dataset", params.DATASETS)
 def test_the_ends_of_every_range_are_params_of_every_data_set(model, dataset):
     given = params.load(project.ROOT / params.FILE)
-    for key, drawn in search.space(model).items():
+    base = trainings.configured(given, model, dataset)
+    for key, drawn in search.space(model, base).items():
         for value in drawn.values if isinstance(drawn, OneOf) else (drawn.low, drawn.high):
             config = trainings.configured(given, model, dataset, search.words({key: value}))
             assert search.value(config, key) == value
+
+
+def test_what_the_params_leave_empty_is_not_drawn_unasked():
+    given = params.load(project.ROOT / params.FILE)
+    by_proportion, by_count = (trainings.configured(given, "bsegn", dataset) for dataset in ("cub", "flo"))
+    assert "proportion" in search.space("bsegn", by_proportion).keys() - search.space("bsegn", by_count).keys()
+    assert "synthetic" in search.space("bsegn", by_count).keys() - search.space("bsegn", by_proportion).keys()
+    # empty is one of its values
+    assert by_count.latent is None
+    assert "latent" in search.space("bsegn", by_count)
+    assert list(search.space("bsegn", by_count, ["proportion"])) == ["proportion"]
 
 
 def test_it_never_reads_a_test_row(folder, monkeypatch):
@@ -119,7 +131,7 @@ def test_the_best_is_written_as_dvc_writes_and_the_store_has_it(folder, capsys):
     top = max(tried(), key=lambda row: float(row["H"]))
     config = trainings.configured(params.load(), "hsva", "shapes")
     assert config.epochs == 3
-    for key in search.space("hsva"):
+    for key in search.space("hsva", config):
         assert str(search.value(config, key)) == top[key]
     # a grid with these params takes the selection that the search made
     entries = len(list(Path("data/.trained").iterdir()))
@@ -156,7 +168,8 @@ def test_what_was_stopped_is_kept_and_its_checkpoint_is_not(folder, monkeypatch,
     assert list(Path("checkpoints").iterdir()) == []
     # the one as configured alone is in the store
     assert len(list(Path("data/.trained").iterdir())) == 1
-    kept = trials.Trials(Path("results/studies/search-hsva-shapes.journal"), search.space("hsva"), 0)
+    ranges = search.space("hsva", trainings.configured(params.load(), "hsva", "shapes"))
+    kept = trials.Trials(Path("results/studies/search-hsva-shapes.journal"), ranges, 0)
     assert [len(trial.intermediate_values) for trial in kept.study.trials] == [2, 2]
 
 

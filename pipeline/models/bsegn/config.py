@@ -70,11 +70,6 @@ class Embedding:
     shared: bool
     frozen_epochs: Annotated[int, AtLeastOne]
 
-    @property
-    def joins(self):
-        """Whether FEM has a part in the prediction."""
-        return self.training != "none" and self.joint > 0
-
 
 @dataclass(frozen=True)
 class Config:
@@ -94,7 +89,9 @@ class Config:
     seen_latents:    z of seen-class fakes: `encoded` from real images, or drawn from the `prior`
     levels:          hidden layers of the cycle branch, from the first on, that mFIM adds to the features beside the
                      branch's output; 0 is no mFIM at all
-    synthetic:       N_syn, features synthesised per unseen class for the final classifier
+    synthetic:       N_syn, features synthesised per unseen class for the final classifier; null where there is a
+    proportion:      features synthesised for all unseen classes together, alike many for each, to one real one, so that
+                     the classifier finds on test what it was chosen by on validation, where fewer classes are seen
     length:          before the classifier each dimension of mFIM is standardised on real trainval images, and rows get
                      about this length; null leaves mFIM as it is, which a linear softmax learns from very slowly
     precision:       of the matrix products in training; weights and optimisers stay float32. bfloat16 is fast where the
@@ -114,7 +111,8 @@ class Config:
     latent: Annotated[int, AtLeastOne] | None
     seen_latents: Literal["encoded", "prior"]
     levels: Literal[0, 1, 2]
-    synthetic: Annotated[int, AtLeastOne]
+    synthetic: Annotated[int, AtLeastOne] | None
+    proportion: Annotated[float, Positive] | None
     length: Annotated[float, Positive] | None
     widths: Widths
     cycle: Cycle
@@ -123,9 +121,14 @@ class Config:
     precision: Precision
 
     def __post_init__(self):
+        if (self.synthetic is None) == (self.proportion is None):
+            found = "neither is set" if self.synthetic is None else "both are set"
+            raise UserError(f"synthetic, proportion: {found}; set one, and leave the other null")
         if self.levels > self.cycle.depth:
             raise UserError(
                 f"levels: {self.levels} is more than the hidden layers of the cycle branch; set cycle.depth to 2 too"
             )
+        if self.fem.joint and self.fem.training == "none":
+            raise UserError("fem.joint: a FEM that never learns has no part in the prediction; set fem.joint to 0 too")
         if self.fem.shared and self.fem.training == "frozen":
             raise UserError("fem.shared: FEM cannot be the cycle branch and frozen; set fem.training to online or none")

@@ -26,17 +26,26 @@ class Model(nn.Module):
         self.generator = Generator(d_x, d_a, self.latent, config.widths.generator)
         hidden = (config.widths.cycle1, config.widths.cycle2)[: config.cycle.depth]
         self.cycle = Embedder(d_x, d_a, *hidden)
-        self.fem = Embedder(d_x, d_a, config.widths.fem) if config.fem.joins and not config.fem.shared else None
+        self.fem = Embedder(d_x, d_a, config.widths.fem) if config.fem.joint and not config.fem.shared else None
         # what FEM subtracts from the semantics
         self.register_buffer("middle", torch.zeros(d_a))
         width = d_x + sum(hidden[: config.levels]) + d_a if config.levels else d_x
         # of mFIM, fitted by `fit_mfim`
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
+        # features synthesised a class, where the number of real ones decides it: see `count`
+        self.register_buffer("synthetic", torch.tensor(1) if config.proportion else None)
 
     def trainer(self, problem, seed):
         """Begin a training run on the problem's device (`pipeline.models.base`)."""
         return Trainer(self, problem, seed)
+
+    def count(self, problem):
+        """Settle how many features are synthesised a class where it is a `proportion` that says so: by the problem the
+        model learns from, for later ones may hold some of its images alone."""
+        if self.config.proportion:
+            each = self.config.proportion * len(problem.features) / len(problem.unseen)
+            self.synthetic.fill_(max(1, round(each)))
 
     @torch.no_grad()
     def fit_mfim(self, features):
@@ -64,7 +73,7 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def classifier_set(self, problem, seed, unseen_only=False):
-        """Real trainval features and `synthetic` per unseen class, scaled: M x d_x, and M labels.
+        """Real trainval features and as many synthetic ones for each unseen class, scaled: M x d_x, and M labels.
 
         `unseen_only` leaves the real ones out. Real ones that would take more than `classifier.HELD` bytes are scaled
         when they are asked for: the inputs then are no tensor but `rows`.
@@ -73,7 +82,8 @@ class Model(nn.Module):
         generator = torch.Generator(device).manual_seed(seed)
         seen, real = len(problem.seen), 0 if unseen_only else len(problem.features)
         held = real if 4 * real * width <= classifier.HELD else 0
-        fakes = torch.arange(len(problem.unseen), device=device).repeat_interleave(self.config.synthetic)
+        each = self.config.synthetic or int(self.synthetic)
+        fakes = torch.arange(len(problem.unseen), device=device).repeat_interleave(each)
         inputs = torch.empty(held + len(fakes), width, device=device)
         inputs[:held] = self.scale(problem.features[:held])
         for rows, classes in zip(inputs[held:].split(4096), fakes.split(4096), strict=True):
@@ -88,7 +98,7 @@ class Model(nn.Module):
         """mFIM(x) = [x; h1(x); h2(x); R(x)], as many hidden layers as `levels`, standardised, and f(x) where FEM has a
         part in the prediction: M x d_x -> M x K."""
         integrated = (self._integrated(inputs) - self.centre) / self.spread
-        if not self.config.fem.joins:
+        if not self.config.fem.joint:
             return integrated
         return torch.cat([integrated, self.embedding(inputs)], 1)
 
@@ -104,7 +114,7 @@ class Model(nn.Module):
     def head(self, semantics, width, generator):
         """How the linear classifier begins: as the networks do, and as TF-VAEGAN's; on f(x), as FEM's scores."""
         held = classifier.begin(len(semantics), width, lambda weight: weight.normal_(0, DEVIATION, generator=generator))
-        if self.config.fem.joins:
+        if self.config.fem.joint:
             targets = self.targets(semantics).cpu()
             held[:, -1 - targets.shape[1] : -1] = targets * (self.config.fem.joint / self.config.fem.temperature)
         return held

@@ -11,6 +11,7 @@ SPACE = {
     "latent": OneOf((16, 64, None)),  # None: as wide as the semantics
     "length": times(3.0, 30.0),
     "synthetic": OneOf((100, 200, 400, 800)),
+    "proportion": times(1.0, 10.0),
     "cycle.weight": times(1e-3, 1.0),
     "cycle.lr": times(1e-5, 3e-3),
     "fem.weight": times(3e-3, 3.0),

@@ -71,6 +71,7 @@ class Trainer:
         for net in (model, self.encoder, self.critic, self.fem):
             net.to(self.device)
         model.scale.fit(problem.features)
+        model.count(problem)
 
         self.features = Scaled(problem.features, model.scale)
         self.labels = problem.labels

@@ -23,6 +23,17 @@ def test_mfim_has_no_more_levels_than_the_cycle_branch_has_layers():
         configs.bsegn(levels=2, cycle={"depth": 1})
 
 
+@pytest.mark.parametrize(("synthetic", "proportion", "found"), [(3, 2.0, "both are"), (None, None, "neither is")])
+def test_one_param_says_how_many_features_are_synthesised(synthetic, proportion, found):
+    with pytest.raises(UserError, match=f"synthetic, proportion: {found} set; set one, and leave the other null$"):
+        configs.bsegn(synthetic=synthetic, proportion=proportion)
+
+
+def test_a_fem_that_never_learns_predicts_nothing():
+    with pytest.raises(UserError, match=r"fem\.joint: .* set fem\.joint to 0 too$"):
+        configs.bsegn(fem={"joint": 1.0, "training": "none"})
+
+
 def test_a_shared_fem_cannot_be_frozen():
     with pytest.raises(UserError, match="shared"):
         configs.bsegn(fem={"shared": True, "training": "frozen"})

@@ -76,7 +76,6 @@ def test_without_a_joint_prediction_nothing_of_fem_is_kept():
     without, wide = width()
     assert not without
     assert width(fem={"joint": 1.0}) == (True, wide + 5)
-    assert width(fem={"joint": 1.0, "training": "none"}) == (False, wide)
     assert width(fem={"joint": 1.0, "shared": True}) == (False, wide + 5)
 
 
@@ -153,11 +152,22 @@ def test_classifier_set_has_real_seen_and_synthetic_unseen_features():
     assert not torch.equal(inputs, model.classifier_set(given, 4)[0])
 
 
-def test_a_model_is_restored_from_sizes_and_weights_alone():
+@pytest.mark.parametrize(("proportion", "each"), [(3.0, 40), (0.5, 7), (0.001, 1)])
+def test_synthetic_features_in_proportion_to_the_real_ones_of_training(proportion, each):
+    """40 images and 3 unseen classes; what comes later, to be predicted or drawn, may hold fewer."""
     given = problem()
-    model, trainer = begin(given, configs.bsegn())
+    model, _ = begin(given, configs.bsegn(synthetic=None, proportion=proportion))
+    assert torch.bincount(model.classifier_set(given, 0)[1], minlength=9)[6:].tolist() == [each] * 3
+    few = Problem(given.features[:4], given.labels[:4], given.seen, given.unseen[:2])
+    assert torch.bincount(model.classifier_set(few, 0, unseen_only=True)[1], minlength=8)[6:].tolist() == [each] * 2
+
+
+@pytest.mark.parametrize("many", [{"synthetic": 6}, {"synthetic": None, "proportion": 2.0}])
+def test_a_model_is_restored_from_sizes_and_weights_alone(many):
+    given = problem()
+    model, trainer = begin(given, configs.bsegn(**many))
     trainer.epoch()
-    fresh = bsegn.Model(10, 5, 6, 3, configs.bsegn())
+    fresh = bsegn.Model(10, 5, 6, 3, configs.bsegn(**many))
     fresh.load_state_dict(model.state_dict())
     for mine, theirs in zip(fresh.classifier_set(given, 0), model.classifier_set(given, 0), strict=True):
         assert torch.equal(mine, theirs)
