@@ -33,7 +33,6 @@ def bsegn(**changes):
         "levels": 2,
         "synthetic": 6,
         "proportion": None,
-        "average": 0.0,
         "length": None,
         "widths": {"encoder": 20, "generator": 24, "critic": 28, "cycle1": 16, "cycle2": 12, "fem": 18},
         "cycle": {"depth": 2, "lr": 1e-3},

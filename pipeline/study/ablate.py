@@ -63,8 +63,6 @@ VARIANTS = {
         "FEM apart from the prediction": "fem.joint=0",
         "FEM's scores in the prediction": "fem.joint=1",
         "a penalty that adapts": "penalty_adapts=true",
-        "the last weights": "average=0",
-        "the mean of weights over epochs": "average=0.8",
         "FEM centred": "fem.centre=true",
         "FEM is the cycle branch": "fem.shared=true",
     },

@@ -94,8 +94,6 @@ class Config:
                      the classifier finds on test what it was chosen by on validation, where fewer classes are seen
     length:          before the classifier each dimension of mFIM is standardised on real trainval images, and rows get
                      about this length; null leaves mFIM as it is, which a linear softmax learns from very slowly
-    average:         what is judged is the mean of the weights over about 1 / (1 - average) epochs, for each leaves that
-                     share of the mean before it; 0 is the last weights. Training itself knows nothing of it
     precision:       of the matrix products in training; weights and optimisers stay float32. bfloat16 is fast where the
                      processor has it, and several times slower than float32 where it has not; auto is the one or the
                      other accordingly
@@ -120,7 +118,6 @@ class Config:
     cycle: Cycle
     fem: Embedding
     classifier: classifier.Config
-    average: Annotated[float, Beta]
     precision: Precision
 
     def __post_init__(self):

@@ -12,7 +12,6 @@ SPACE = {
     "length": times(3.0, 30.0),
     "synthetic": OneOf((100, 200, 400, 800)),
     "proportion": times(1.0, 10.0),
-    "average": OneOf((0.0, 0.5, 0.8, 0.9)),
     "cycle.weight": times(1e-3, 1.0),
     "cycle.lr": times(1e-5, 3e-3),
     "fem.weight": times(3e-3, 3.0),
@@ -21,5 +20,5 @@ SPACE = {
     "fem.joint": OneOf((0.0, 0.5, 1.0, 2.0)),
     "fem.balance_weight": times(0.1, 10.0),
     "classifier.lr": times(1e-4, 1e-2),
-    "classifier.batch": OneOf((64, 128, 300, 1000)),
+    "classifier.batch": OneOf((64, 128, 300)),
 }

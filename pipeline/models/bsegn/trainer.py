@@ -14,7 +14,6 @@ from torch import nn
 from pipeline.common import training
 from pipeline.common.errors import UserError
 from pipeline.models.base import minibatches, precision
-from pipeline.models.base.averaged import Averaged
 from pipeline.models.base.captured import Captured
 from pipeline.models.base.rows import Scaled
 from pipeline.models.base.working import Working
@@ -96,7 +95,6 @@ class Trainer:
         self.uses_cycle = config.cycle.weight > 0 or config.levels > 0 or config.fem.shared
         self.uses_fem = config.fem.training != "none"
         self._captured = Captured(lambda x, *draws: self._iteration(x, Draws(*draws)), self.device)
-        self.averaged = Averaged(model.parameters(), config.average)
         self.penalty = torch.tensor(config.penalty, device=self.device)
         self._length, self._warned = math.inf, False
 
@@ -110,8 +108,6 @@ class Trainer:
         Raises UserError where the critic's gradient explodes, and says so where it vanishes. Terms that are not finite
         are the caller's to notice.
         """
-        self.averaged.begin()
-        self.working.reload()
         if self.done == 0 and self.config.fem.training == "frozen":
             self._train_fem_once()
         iterations = math.ceil(len(self.features) / self.batch)
@@ -119,7 +115,6 @@ class Trainer:
         self.done += 1
         terms = dict(zip(TERMS, (total / iterations).tolist(), strict=True))
         self._check(terms)
-        self.averaged.end()
         self.model.fit_mfim(self.features)
         return {name: value for name, value in terms.items() if self._has(name)}
 
@@ -321,7 +316,6 @@ class Trainer:
             "epoch": self.done,
             "random": self.random.get_state(),
             "penalty": self.penalty.clone(),
-            "averaged": self.averaged.state(),
             "nets": {name: net.state_dict() for name, net in nets.items()},
             "optimisers": {name: adam.state_dict() for name, adam in self.optimisers.items()},
         }
@@ -331,7 +325,6 @@ class Trainer:
         self.done = int(state["epoch"])
         self.random.set_state(state["random"].cpu())
         self.penalty.copy_(state["penalty"])
-        self.averaged.load(state["averaged"])
         for name, value in state["nets"].items():
             getattr(self, name).load_state_dict(value)
         for name, adam in self.optimisers.items():

@@ -217,7 +217,6 @@ def test_unseen_classes_are_drawn_uniformly():
         {"fem": {"training": "frozen"}},
         {"fem": {"joint": 1.0}},
         {"penalty_adapts": True},
-        {"average": 0.7, "precision": "bfloat16", "fem": {"joint": 1.0}},
     ],
     ids=str,
 )
@@ -234,29 +233,6 @@ def test_going_on_from_a_checkpoint_is_bit_for_bit(changes, tmp_path):
     assert [again.epoch(), again.epoch()] == expected
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
-
-
-def test_the_mean_over_epochs_is_judged_and_training_goes_on_from_the_last():
-    """Losses are those of a training without it; the mean is written out from that one's weights."""
-    given, share = problem(), 0.7
-    (plain, without), (model, trainer) = (begin(given, configs.bsegn(average=part)) for part in (0.0, share))
-    mean = None
-    for _ in range(3):
-        assert trainer.epoch() == without.epoch()
-        last = [weight.detach().clone() for weight in plain.parameters()]
-        mean = last if mean is None else [share * a + (1 - share) * b for a, b in zip(mean, last, strict=True)]
-        for found, wanted in zip(model.parameters(), mean, strict=True):
-            torch.testing.assert_close(found.detach(), wanted)
-    assert not torch.equal(last[0], mean[0])
-
-
-def test_a_checkpoint_of_other_weights_laid_aside_is_refused():
-    given = problem()
-    _, trainer = begin(given, configs.bsegn(average=0.5))
-    trainer.epoch()
-    _, other = begin(given, configs.bsegn())
-    with pytest.raises(ValueError, match="not of these networks"):
-        other.load_state_dict(trainer.state_dict())
 
 
 def test_global_random_state_neither_matters_nor_moves():
