@@ -20,5 +20,5 @@ SPACE = {
     "fem.joint": OneOf((0.0, 0.5, 1.0, 2.0)),
     "fem.balance_weight": times(0.1, 10.0),
     "classifier.lr": times(1e-4, 1e-2),
-    "classifier.batch": OneOf((64, 128, 300)),
+    "classifier.batch": OneOf((64, 128, 300, 1000)),
 }
