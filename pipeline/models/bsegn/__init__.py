@@ -21,8 +21,8 @@ TF-VAEGAN, ECCV 2020), and an inferred choice is a field of `Config`, `Cycle`, `
 - what FEM's prediction is for: it teaches the generator, and the final classifier begins as FEM and learns what that
   leaves open (`joint`), which is how "embedding" and "generative" learning are read as one method;
 - mFIM as a concatenation of the image's features with hidden layers of the cycle branch and its output (`levels`);
-- the number of synthesised features per unseen class, the standardisation of what the final classifier reads
-  (`length`), and all of that classifier.
+- the number of synthesised features, of each unseen class (`synthetic`) or to a real one (`proportion`), the
+  standardisation of what the final classifier reads (`length`), and all of that classifier.
 
 Taken from those methods and fixed here: how many layers each other network has, all activations and how weights begin,
 the form of the cycle loss, and that unseen classes are drawn uniformly.
