@@ -4,7 +4,8 @@ Optuna (`pip install 'optuna>=4'`) draws settings from the ranges in pipeline/mo
 selection of epochs as `dvc repro` makes one, and its goal is the figure on the classes that act as unseen, averaged
 over folds. No test row is read. One that is worse than most were at the same look at the training is stopped. The first
 is what params.yaml says. All is kept in results/studies/search-<model>-<data set>.journal: the same command goes on
-with more. Epochs and widths, which decide how long it takes, are yours to set with -S.
+with more. Epochs and widths, which decide how long it takes, are yours to set with -S; what the params leave empty is
+drawn where --only names it.
 
     python -m pipeline.study search bsegn cub --trials 50
     python -m pipeline.study search hsva flo --trials 30 -S 'epochs=12' --goal AUSUC --only lr lambda_d.most
@@ -22,7 +23,6 @@ import numpy as np
 
 from pipeline.common import files, params
 from pipeline.common.errors import UserError
-from pipeline.models.base.space import OneOf
 from pipeline.protocol import store
 from pipeline.study import places, run, trainings, trials
 from pipeline.study.progress import Board
@@ -77,11 +77,11 @@ def space(model, base, only=None):
     for name in only or ():
         if name not in known:
             raise UserError(f"--only: no search of {model} draws '{name}'{params.hint(name, known)}")
-    return {name: known[name] for name in only or known if only or _drawn(known[name], value(base, name))}
-
-
-def _drawn(drawn, configured):
-    return configured is not None or (isinstance(drawn, OneOf) and None in drawn.values)
+    if only:
+        return {name: known[name] for name in only}
+    # empty may be one of the values
+    empty = {name for name in known if value(base, name) is None and not trials.within(known[name], None)}
+    return {name: drawn for name, drawn in known.items() if name not in empty}
 
 
 def value(config, key):

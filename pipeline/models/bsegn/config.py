@@ -10,6 +10,7 @@ from pipeline.models.base.precision import Precision
 
 NotNegative = Range(least=0)
 Beta = Range(least=0, below=1)
+Proportion = Range(above=0, most=1e6)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Config:
     seen_latents: Literal["encoded", "prior"]
     levels: Literal[0, 1, 2]
     synthetic: Annotated[int, AtLeastOne] | None
-    proportion: Annotated[float, Positive] | None
+    proportion: Annotated[float, Proportion] | None
     length: Annotated[float, Positive] | None
     widths: Widths
     cycle: Cycle

@@ -29,6 +29,12 @@ def test_one_param_says_how_many_features_are_synthesised(synthetic, proportion,
         configs.bsegn(synthetic=synthetic, proportion=proportion)
 
 
+@pytest.mark.parametrize("proportion", [0.0, -1.0, 1e308])
+def test_a_proportion_that_no_memory_holds_is_refused(proportion):
+    with pytest.raises(UserError, match=r"proportion: .* is out of range"):
+        configs.bsegn(synthetic=None, proportion=proportion)
+
+
 def test_a_fem_that_never_learns_predicts_nothing():
     with pytest.raises(UserError, match=r"fem\.joint: .* set fem\.joint to 0 too$"):
         configs.bsegn(fem={"joint": 1.0, "training": "none"})
