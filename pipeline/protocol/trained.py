@@ -104,7 +104,7 @@ def restore(task, module, config, tensors):
 
 def own(module, sizes, config, tensors):
     """The state of a model of these sizes among what `train` saved. Raises RuntimeError where it is not of the shapes
-    and types that such a model has, which is asked before one of perhaps absurd sizes is built."""
+    and types that such a model has, which is asked before one of perhaps absurd sizes is built, or counts nothing."""
     state = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     with torch.device("meta"):
         wanted = module.Model(*sizes, config).state_dict()
@@ -114,4 +114,7 @@ def own(module, sizes, config, tensors):
         if (tensor.shape, tensor.dtype) != (wanted[name].shape, wanted[name].dtype):
             found, right = (f"{one.dtype} {tuple(one.shape)}" for one in (tensor, wanted[name]))
             raise RuntimeError(f"size of {name}: {found}, should be {right}")
+        # an integer is how many of something the model makes
+        if not tensor.is_floating_point() and tensor.min() < 1:
+            raise RuntimeError(f"{name}: {int(tensor.min())}, should be at least 1")
     return state

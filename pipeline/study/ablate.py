@@ -10,6 +10,7 @@ when it is made; rows that are there are not made again, so several of these can
 
 from pipeline.common import params
 from pipeline.common.errors import UserError
+from pipeline.protocol import selection
 from pipeline.report.statistics import spread
 from pipeline.study import grid, judging, places, rows, trainings
 from pipeline.study.trainings import Training
@@ -83,6 +84,13 @@ def table(rows):
         yield f"| {variant} | {' | '.join(cells)} | {', '.join(str(row['seed']) for row in of_variant)} |"
 
 
+def cut_short(made):
+    """Of which pairs of a training and its row the choice was the last that was allowed, a line each."""
+    for training, row in made:
+        if names := selection.cut_short(row, training.config):
+            yield f"{training.variant}, seed {training.seed}: the best was the last that {' and '.join(names)} allowed"
+
+
 def _cell(values):
     if not values:
         return "-"
@@ -137,6 +145,7 @@ def main(args):
         try:
             grid.train(asked, place, settings, kept, name)
         finally:
-            keys = {(kept.key(training), training.variant) for training in asked}
-            shown = [row for row in rows.read(kept.path) if (row.get("key"), row.get("variant")) in keys]
-            print("\n".join(table(shown)))
+            by_key = {(kept.key(training), training.variant): training for training in asked}
+            shown = [row for row in rows.read(kept.path) if (row.get("key"), row.get("variant")) in by_key]
+            made = [(by_key[row["key"], row["variant"]], row) for row in shown]
+            print("\n".join([*table(shown), *cut_short(made)]))

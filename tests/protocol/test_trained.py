@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.common.errors import UserError
-from pipeline.models import eszsl
+from pipeline.models import bsegn, eszsl
 from pipeline.protocol import tasks, trained
-from tests import problems
+from tests import configs, problems
 from tests.report import made_up
 
 
@@ -37,4 +37,17 @@ def test_a_missing_head_is_one_line(tmp_path):
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     save_file(state, path, {"model": "eszsl", "config": json.dumps(made_up.ESZSL)})
     with pytest.raises(UserError, match=r"does not fit the data set \('gzsl\.weight'\)"):
+        trained.read(path).restore(task)
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_a_model_that_would_synthesise_nothing_is_one_line(tmp_path, count):
+    task = tasks.test_task(problems.benchmark(), torch.device("cpu"))
+    config = configs.bsegn(synthetic=None, proportion=1.0)
+    width, size = task.problem.features.shape[1], task.problem.seen.shape[1]
+    model = bsegn.Model(width, size, len(task.seen), len(task.unseen), config)
+    model.synthetic.fill_(count)
+    path = tmp_path / "model.safetensors"
+    trained.write(path, "bsegn", config, {f"model.{name}": tensor for name, tensor in model.state_dict().items()})
+    with pytest.raises(UserError, match=rf"does not fit the data set \(synthetic: {count}, should be at least 1\)"):
         trained.read(path).restore(task)

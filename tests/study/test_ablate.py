@@ -152,6 +152,19 @@ def test_what_is_made_is_not_made_again_and_a_torn_line_does_not_count(folder, c
     assert sorted(row["key"] for row in rows.read(PATH)) == sorted(keys)
 
 
+def test_a_choice_that_the_limits_cut_short_is_named(folder, capsys):
+    words = ["ablate", "hsva", "shapes", "--seeds", "0", "--validation", "--variant", "epochs=1", "-S", "sad=false"]
+    words += ["-S", "classifier.gzsl_epochs=1 classifier.czsl_epochs=1"]
+    project.run(*words)
+    last = "the last that epochs and classifier.gzsl_epochs and classifier.czsl_epochs allowed"
+    said = capsys.readouterr().out
+    assert f"epoch 1, {last}  (" in said
+    assert said.endswith(f"|\nepochs=1, seed 0: the best was {last}\n")
+    # from the rows alone
+    project.run(*words)
+    assert capsys.readouterr().out.endswith(f"|\nepochs=1, seed 0: the best was {last}\n")
+
+
 def test_a_figure_of_zero_counts_and_a_missing_one_does_not():
     found = [{"variant": "a", "seed": 0, "H": 0.0}, {"variant": "a", "seed": 1, "H": 2.0}, {"variant": "b", "seed": 0}]
     assert list(ablate.table(found)) == [
