@@ -12,19 +12,23 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pipeline.common import files, training
+from pipeline.common.errors import UserError
 
 FOLDER = Path("data/.studies")
 
 
 class Board:
-    """The progress of one study of some trainings. name: of its files."""
+    """The progress of one study of some trainings, as far as this process makes them. name: of the study."""
 
     def __init__(self, name, total):
-        self.path, self.total = FOLDER / f"{name}.json", total
+        self.name, self.total = name, total
+        # one a process, for several may share a study
+        self.path = FOLDER / f"{name}.{socket.gethostname()}.{os.getpid()}.json"
         self.done, self.failed, self.running = 0, [], {}
         self.state = "running"
         self.began = _now()
         self.bar = tqdm(total=total, desc=name, unit="training", disable=None)
+        _forget(name)
         self.write()
 
     def say(self, text):
@@ -57,6 +61,7 @@ class Board:
             files.write_json(
                 self.path,
                 {
+                    "name": self.name,
                     "command": shlex.join(["python", "-m", "pipeline.study", *sys.argv[1:]]),
                     "host": socket.gethostname(),
                     "pid": os.getpid(),
@@ -79,8 +84,25 @@ def _now():
 
 
 def read():
-    """What each study of this folder last said of itself, by its name."""
-    return {path.stem: files.read_json(path) for path in sorted(FOLDER.glob("*.json"))}
+    """What each process at a study of this folder last said of it."""
+    return list(_found().values())
+
+
+def _found():
+    """The statuses by their files; one that is damaged, or that another process forgets meanwhile, says nothing."""
+    statuses = {}
+    for path in sorted(FOLDER.glob("*.json")):
+        with contextlib.suppress(UserError):
+            statuses[path] = {"name": path.stem} | files.read_json(path)
+    return statuses
+
+
+def _forget(name):
+    """Remove what processes that are no more said of a study."""
+    for path, status in _found().items():
+        if status["name"] == name and (status["state"] != "running" or alive(status) is False):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def alive(status):
@@ -98,12 +120,13 @@ def alive(status):
 
 def lines(found, now=None):
     """Some statuses for people."""
-    for name, status in found.items():
+    for status in found:
         ended, failed, total = status["done"] + len(status["failed"]), len(status["failed"]), status["total"]
         state = status["state"]
         if state == "running":
             state = {True: "running", None: f"running on {status['host']}", False: "killed"}[alive(status)]
-        yield f"{name}: {state}, {ended} of {total} ended, {failed} of them failed; last change {status['updated']}"
+        counts = f"{ended} of {total} ended, {failed} of them failed"
+        yield f"{status['name']}: {state}, {counts}; last change {status['updated']}"
         yield f"  {status['command']}"
         if state.startswith("running"):
             for label, step in status["running"].items():

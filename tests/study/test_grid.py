@@ -104,7 +104,7 @@ def test_errors_of_one_do_not_stop_the_others_and_are_told_together(folder, monk
     # a fault of ours is told in full as well, above
     assert "in sweep" in out
     assert [(row["model"], row["seed"]) for row in rows.read(ROWS)] == [("eszsl", 0)]
-    (status,) = progress.read().values()
+    (status,) = progress.read()
     assert (status["state"], status["done"], len(status["failed"])) == ("failed", 1, 3)
     monkeypatch.setattr(selection, "sweep", right)
     project.run("grid", "--models", "eszsl", "--seeds", "0", "1")
@@ -130,7 +130,7 @@ def test_a_stopped_training_goes_on_from_its_checkpoint(folder, monkeypatch, cap
         patched.setattr(selection, "check", dies)
         line, _ = fails(capsys, "grid", "--models", "hsva")
     assert line == "error: stopped; what is done stays done, and the same command goes on"
-    assert [status["state"] for status in progress.read().values()] == ["stopped"]
+    assert [status["state"] for status in progress.read()] == ["stopped"]
     began.clear()
     project.run("grid", "--models", "hsva")
     assert began[0]["epoch"] > 0
@@ -231,3 +231,21 @@ def test_status_tells_another_terminal(folder, capsys):
     board.close("done")
     project.run("status")
     assert "grid: done" in capsys.readouterr().out
+
+
+def test_two_processes_at_a_study_are_both_told_until_they_are_over(folder):
+    board = progress.Board("grid", 2)
+    status = json.loads(board.path.read_text())
+    names = ("grid.far.1", "grid.near.2", "search")
+    elsewhere, killed, other = (board.path.with_name(f"{name}.json") for name in names)
+    files.write_json(elsewhere, status | {"host": "far"})
+    # no process has that number
+    files.write_json(killed, status | {"pid": 2**22 + 1})
+    files.write_json(other, status | {"name": "search", "state": "done"})
+    board.path.with_name("damaged.json").write_text("{")
+    shown = [line.split(",")[0] for line in progress.lines(progress.read()) if not line.startswith(" ")]
+    assert sorted(shown) == ["grid: killed", "grid: running", "grid: running on far", "search: done"]
+    board.close("done")
+    progress.Board("grid", 2)
+    shown = [line.split(",")[0] for line in progress.lines(progress.read()) if not line.startswith(" ")]
+    assert sorted(shown) == ["grid: running", "grid: running on far", "search: done"]
