@@ -100,6 +100,12 @@ def cut_short(chosen, config):
     return [name for name, (taken, most) in limits.items() if taken == most]
 
 
+def limits(chosen, config):
+    """What `cut_short` found, in words; nothing where it found nothing."""
+    names = cut_short(chosen, config)
+    return f"the last that {' and '.join(names)} allowed" if names else ""
+
+
 def select(benchmark, module, config, how, seed, device, label, checkpoints=None, watch=None):
     """Sweep over the validation folds, as a `Selection` says: (what `choose` chose, all rows).
 
@@ -116,8 +122,8 @@ def select(benchmark, module, config, how, seed, device, label, checkpoints=None
         checkpoint = checkpoints[fold] if checkpoints else None
         folds.append(sweep(task, module, config, seed, how.checks, name, checkpoint, None if fold else watch))
     chosen = choose(folds)
-    if names := cut_short(chosen, config):
-        training.say(f"{label}: the best was the last that {' and '.join(names)} allowed; more may be better")
+    if last := limits(chosen, config):
+        training.say(f"{label}: the best was {last}; more may be better")
     return chosen, [{"fold": i + 1} | row for i, rows in enumerate(folds) for row in rows]
 
 

@@ -87,8 +87,8 @@ def table(rows):
 def cut_short(made):
     """Of which pairs of a training and its row the choice was the last that was allowed, a line each."""
     for training, row in made:
-        if names := selection.cut_short(row, training.config):
-            yield f"{training.variant}, seed {training.seed}: the best was the last that {' and '.join(names)} allowed"
+        if last := selection.limits(row, training.config):
+            yield f"{training.variant}, seed {training.seed}: the best was {last}"
 
 
 def _cell(values):
@@ -145,7 +145,7 @@ def main(args):
         try:
             grid.train(asked, place, settings, kept, name)
         finally:
-            by_key = {(kept.key(training), training.variant): training for training in asked}
-            shown = [row for row in rows.read(kept.path) if (row.get("key"), row.get("variant")) in by_key]
-            made = [(by_key[row["key"], row["variant"]], row) for row in shown]
-            print("\n".join([*table(shown), *cut_short(made)]))
+            of = {(kept.key(training), training.variant): training for training in asked}
+            named = [((row.get("key"), row.get("variant")), row) for row in rows.read(kept.path)]
+            made = [(of[name], row) for name, row in named if name in of]
+            print("\n".join([*table([row for _, row in made]), *cut_short(made)]))

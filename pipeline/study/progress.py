@@ -15,6 +15,8 @@ from pipeline.common import files, training
 from pipeline.common.errors import UserError
 
 FOLDER = Path("data/.studies")
+SAYS = {"command", "host", "pid", "state", "updated", "total", "done", "failed", "running"}
+"""What a status must say to be one."""
 
 
 class Board:
@@ -93,7 +95,10 @@ def _found():
     statuses = {}
     for path in sorted(FOLDER.glob("*.json")):
         with contextlib.suppress(UserError):
-            statuses[path] = {"name": path.stem} | files.read_json(path)
+            status = files.read_json(path)
+            if isinstance(status, dict) and status.keys() >= SAYS:
+                # of an earlier version, the file's
+                statuses[path] = {"name": path.stem} | status
     return statuses
 
 

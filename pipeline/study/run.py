@@ -95,8 +95,8 @@ class Going:
             return f"stopped after {len(self.curve)} looks, worse than most were then"
         shown = [f"{name} {self.figures[name]:.1f}" for name in ("T1", "U", "S", "H") if name in (self.figures or ())]
         shown.append(f"H on validation {self.chosen['validation']['H']:.1f}, epoch {self.chosen['epoch']}")
-        if names := selection.cut_short(self.chosen, self.training.config):
-            shown[-1] += f", the last that {' and '.join(names)} allowed"
+        if last := selection.limits(self.chosen, self.training.config):
+            shown[-1] += f", {last}"
         taken = f"{time.monotonic() - self.began:.0f} s" if self.steps else "was there"
         return f"{'  '.join(shown)}  ({taken})"
 
