@@ -37,25 +37,27 @@ def critic_gradients(critic, real, fake, a, mix, gamma, penalty):
     """
     n, d_x = real.shape
     weight, u = critic.hidden.weight, critic.out.weight
+    # rows of x, of x~ and, once it is known, of q, in the type that both products with them are in
+    inputs = weight.new_zeros(3 * n, weight.shape[1])
+    inputs[:n, :d_x], inputs[n : 2 * n, :d_x], inputs[: 2 * n, d_x:] = real, fake, a.repeat(2, 1)
     # autocast's products come back in bfloat16; all that is summed here is summed in the features' own type
     exact = real.dtype
-    hidden = critic.hidden(torch.cat([torch.cat([real, fake]), torch.cat([a, a])], 1)).to(exact)
-    slopes = _slopes(hidden)
-    active = hidden * slopes
-    middle = _slopes(torch.lerp(hidden[n:], hidden[:n], mix))
-    through = middle * u
-    g = (through @ weight[:, :d_x]).to(exact)
+    hidden = critic.hidden(inputs[: 2 * n]).to(exact)
+    # of x, x~ and x^
+    slopes = _slopes(torch.cat([hidden, torch.lerp(hidden[n:], hidden[:n], mix)]))
+    outer = slopes * u
+    g = (outer[2 * n :] @ weight[:, :d_x]).to(exact)
     length = g.norm(dim=1, keepdim=True)
-    q = g * ((2 * gamma * penalty / n) * (length - 1) / length.clamp_min(1e-12))
-    signs = torch.full((2 * n, 1), gamma / n, dtype=exact, device=real.device)
+    inputs[2 * n :, :d_x] = g * ((2 * gamma * penalty / n) * (length - 1) / length.clamp_min(1e-12))
+    back = inputs[2 * n :, :d_x] @ weight[:, :d_x].T
+    active, signs = hidden * slopes[: 2 * n], hidden.new_full((2 * n, 1), gamma / n)
     signs[:n] *= -1
-    outer = slopes * u * signs
-    inputs = torch.cat([torch.cat([real, fake, q]), torch.cat([a, a, torch.zeros_like(a)])], 1)
-    of_weight = product(torch.cat([outer, through]).T, inputs, critic.hidden.memory)
-    of_u = (active * signs).sum(0) + (middle * (q @ weight[:, :d_x].T)).sum(0)
+    outer[: 2 * n] *= signs
+    of_weight = product(outer.T, inputs, critic.hidden.memory)
+    of_u = (active * signs).sum(0) + (slopes[2 * n :] * back).sum(0)
     scores = active @ u[0]
     terms = (scores[:n].mean() - scores[n:].mean()).float(), (length - 1).square().mean(), length.mean()
-    return (of_weight, outer.sum(0), of_u[None], torch.zeros_like(critic.out.bias)), terms
+    return (of_weight, outer[: 2 * n].sum(0), of_u[None], torch.zeros_like(critic.out.bias)), terms
 
 
 def penalty_factor(penalty):
@@ -67,7 +69,8 @@ def penalty_factor(penalty):
 
 
 def _slopes(hidden):
-    return torch.where(hidden > 0, 1, torch.full_like(hidden, SLOPE))
+    # as `where(hidden > 0, 1, SLOPE)`, which takes ten times as long on a processor
+    return hidden.sign().clamp_min(SLOPE)
 
 
 def reconstruction(logits, x):
