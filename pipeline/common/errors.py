@@ -73,6 +73,7 @@ def message(error):
     if _lacks_memory(error):
         return (
             f"memory does not suffice ({type(error).__name__}: {str(error)[:160]}); what helps is a smaller batch "
-            "(features.batch, finetune.batch, the model's batch) or another run.device in params.yaml"
+            "(features.batch, finetune.batch, the model's batch), fewer features made up for the classifier (synthetic "
+            "or proportion; seen_samples, unseen_samples, czsl_samples), or another run.device in params.yaml"
         )
     return None
