@@ -40,21 +40,21 @@ def critic_gradients(critic, real, fake, a, mix, gamma, penalty):
     # rows of x, of x~ and, once it is known, of q, in the type that both products with them are in
     inputs = weight.new_zeros(3 * n, weight.shape[1])
     inputs[:n, :d_x], inputs[n : 2 * n, :d_x], inputs[: 2 * n, d_x:] = real, fake, a.repeat(2, 1)
+    q, of_x = inputs[2 * n :, :d_x], weight[:, :d_x]
     # autocast's products come back in bfloat16; all that is summed here is summed in the features' own type
     exact = real.dtype
     hidden = critic.hidden(inputs[: 2 * n]).to(exact)
     # of x, x~ and x^
     slopes = _slopes(torch.cat([hidden, torch.lerp(hidden[n:], hidden[:n], mix)]))
     outer = slopes * u
-    g = (outer[2 * n :] @ weight[:, :d_x]).to(exact)
+    g = (outer[2 * n :] @ of_x).to(exact)
     length = g.norm(dim=1, keepdim=True)
-    inputs[2 * n :, :d_x] = g * ((2 * gamma * penalty / n) * (length - 1) / length.clamp_min(1e-12))
-    back = inputs[2 * n :, :d_x] @ weight[:, :d_x].T
+    q.copy_(g * ((2 * gamma * penalty / n) * (length - 1) / length.clamp_min(1e-12)))
     active, signs = hidden * slopes[: 2 * n], hidden.new_full((2 * n, 1), gamma / n)
     signs[:n] *= -1
     outer[: 2 * n] *= signs
     of_weight = product(outer.T, inputs, critic.hidden.memory)
-    of_u = (active * signs).sum(0) + (slopes[2 * n :] * back).sum(0)
+    of_u = (active * signs).sum(0) + (slopes[2 * n :] * (q @ of_x.T)).sum(0)
     scores = active @ u[0]
     terms = (scores[:n].mean() - scores[n:].mean()).float(), (length - 1).square().mean(), length.mean()
     return (of_weight, outer[: 2 * n].sum(0), of_u[None], torch.zeros_like(critic.out.bias)), terms
