@@ -168,6 +168,11 @@ def read_json(path, again=AGAIN):
         return json.loads(Path(path).read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite)
 
 
+def holds(found, kinds):
+    """Whether what a JSON file holds is an object with at least these: {name: type, or several}."""
+    return isinstance(found, dict) and all(isinstance(found.get(name), kind) for name, kind in kinds.items())
+
+
 def _finite(text):
     if not math.isfinite(value := float(text)):
         raise ValueError(f"{text} is no finite number")

@@ -44,7 +44,7 @@ def read(path):
     again = "it is left out until its stage runs again"
     try:
         found = files.read_json(path, again)
-        if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in KINDS.items()):
+        if not files.holds(found, KINDS):
             raise files.damaged(path, "is no record of a stage", again)
         return found
     except UserError as error:

@@ -15,7 +15,10 @@ from pipeline.common import files, training
 from pipeline.common.errors import UserError
 
 FOLDER = Path("data/.studies")
-SAYS = {"command", "host", "pid", "state", "updated", "total", "done", "failed", "running"}
+KINDS = {
+    **{"command": str, "host": str, "pid": int, "state": str, "updated": str},
+    **{"total": int, "done": int, "failed": list, "running": dict},
+}
 """What a status must say to be one."""
 
 
@@ -96,7 +99,7 @@ def _found():
     for path in sorted(FOLDER.glob("*.json")):
         with contextlib.suppress(UserError):
             status = files.read_json(path)
-            if isinstance(status, dict) and status.keys() >= SAYS:
+            if files.holds(status, KINDS):
                 # of an earlier version, the file's
                 statuses[path] = {"name": path.stem} | status
     return statuses

@@ -242,8 +242,9 @@ def test_two_processes_at_a_study_are_both_told_until_they_are_over(folder):
     # no process has that number
     files.write_json(killed, status | {"pid": 2**22 + 1})
     files.write_json(other, status | {"name": "search", "state": "done"})
-    for name, text in (("damaged", "{"), ("list", "[]"), ("empty", "{}")):
+    for name, text in (("damaged", "{"), ("list", "[]"), ("empty", "{}"), ("odd", '{"pid": "no"}')):
         board.path.with_name(f"{name}.json").write_text(text)
+    files.write_json(board.path.with_name("count.json"), status | {"failed": 7})
     shown = [line.split(",")[0] for line in progress.lines(progress.read()) if not line.startswith(" ")]
     assert sorted(shown) == ["grid: killed", "grid: running", "grid: running on far", "search: done"]
     board.close("done")
