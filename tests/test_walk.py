@@ -3,7 +3,9 @@
 Each of those commands is in one of three tables here, so that one which nothing runs is noticed.
 """
 
+import argparse
 import csv
+import importlib
 import io
 import itertools
 import json
@@ -65,7 +67,7 @@ WALKED = {
 }
 # runs all tests, this one too: that is what CI does
 BY_CI = {"make test"}
-# these want a network or hours: what they make of params.yaml is checked as the first stage does
+# these want a network or hours: what they set is checked as the first stage, or the program itself, does
 CHECKED = [command for command in readme.commands() if command not in WALKED | BY_CI]
 
 slow = pytest.mark.slow
@@ -79,9 +81,8 @@ def clone(tmp_path_factory):
 
 def test_every_command_of_the_readmes_is_run():
     assert {*WALKED, *BY_CI} <= set(readme.commands())
-    assert all(
-        re.match(r"dvc exp run\b|python -m pipeline.study (ablate|search)\b|[A-Z]+=\(", command) for command in CHECKED
-    )
+    kinds = r"dvc exp run\b|python -m (pipeline\.study (ablate|search)|benchmarks\.\w+)\b|[A-Z]+=\("
+    assert [command for command in CHECKED if not re.match(kinds, command)] == []
 
 
 def metrics(clone):
@@ -330,3 +331,21 @@ def test_searches_of_what_takes_hours_are_sound(command):
     args = study.parse(said(command)[2:])
     base = trainings.configured(params.load(readme.ROOT / "params.yaml"), args.model, args.dataset, *args.set)
     assert search.space(args.model, base, args.only)
+
+
+class Parsed(Exception):
+    """A program's words were taken, and it would begin."""
+
+
+@pytest.mark.parametrize("command", [command for command in CHECKED if " benchmarks." in command])
+def test_benchmarks_that_take_minutes_are_sound(command, monkeypatch):
+    _, module, *words = said(command)
+    parse = argparse.ArgumentParser.parse_args
+
+    def only_parse(parser):
+        parse(parser, words)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
+    with pytest.raises(Parsed):
+        importlib.import_module(module).main()
