@@ -19,7 +19,8 @@ KINDS = {
     **{"command": str, "host": str, "pid": int, "state": str, "updated": str},
     **{"total": int, "done": int, "failed": list, "running": dict},
 }
-"""What a status must say to be one."""
+STEP = {"where": str, "since": str}
+"""What a status must say to be one, and each step of those that are running."""
 
 
 class Board:
@@ -99,10 +100,25 @@ def _found():
     for path in sorted(FOLDER.glob("*.json")):
         with contextlib.suppress(UserError):
             status = files.read_json(path)
-            if files.holds(status, KINDS):
+            if _is_status(status):
                 # of an earlier version, the file's
                 statuses[path] = {"name": path.stem} | status
     return statuses
+
+
+def _is_status(found):
+    # more than 31 bits are no process's number, and os.kill refuses them
+    if not files.holds(found, KINDS) or not 0 < found["pid"] < 2**31:
+        return False
+    return all(files.holds(step, STEP) and _is_time(step["since"]) for step in found["running"].values())
+
+
+def _is_time(text):
+    try:
+        _seconds(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def _forget(name):
@@ -144,5 +160,8 @@ def lines(found, now=None):
 
 
 def _since(when, now):
-    seconds = (now or time.time()) - datetime.datetime.fromisoformat(when).timestamp()
-    return f"for {max(0, round(seconds / 60))} min"
+    return f"for {max(0, round(((now or time.time()) - _seconds(when)) / 60))} min"
+
+
+def _seconds(when):
+    return datetime.datetime.fromisoformat(when).timestamp()

@@ -244,7 +244,9 @@ def test_two_processes_at_a_study_are_both_told_until_they_are_over(folder):
     files.write_json(other, status | {"name": "search", "state": "done"})
     for name, text in (("damaged", "{"), ("list", "[]"), ("empty", "{}"), ("odd", '{"pid": "no"}')):
         board.path.with_name(f"{name}.json").write_text(text)
-    files.write_json(board.path.with_name("count.json"), status | {"failed": 7})
+    steps = [{"running": {"a": step}} for step in (1, {"where": "here"}, {"where": "here", "since": "noon"})]
+    for number, wrong in enumerate([{"failed": 7}, {"pid": 2**70}, {"pid": 0}, *steps]):
+        files.write_json(board.path.with_name(f"wrong-{number}.json"), status | wrong)
     shown = [line.split(",")[0] for line in progress.lines(progress.read()) if not line.startswith(" ")]
     assert sorted(shown) == ["grid: killed", "grid: running", "grid: running on far", "search: done"]
     board.close("done")
